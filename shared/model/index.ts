@@ -1,0 +1,34 @@
+export {
+  DEPLOYMENT_PHASES,
+  DEPLOYMENT_STATUSES,
+  DeploymentPhase,
+  DeploymentStatus,
+  isTerminal,
+  OUTCOMES,
+  Outcome,
+  REASON_CODES,
+  ReasonCode,
+  TERMINAL_STATUSES,
+  type TerminalStatus,
+} from './deployment.ts'
+export {
+  Accuracy,
+  AccuracyMetric,
+  EncodedHistogram,
+  LatencyMs,
+  LatencyRatio,
+  Measurement,
+  PairedCounts,
+  PairedDifference,
+  SPLITS,
+  VariantRef,
+} from './measurement.ts'
+export { AccuracyFloor, Objective } from './objective.ts'
+export { OptimizeReport } from './optimize-report.ts'
+export { ArtifactRef, Digest, Labels, Name, TENSOR_TYPES, TensorSpec } from './primitives.ts'
+export { Profile } from './profile.ts'
+export { Pass, Recipe, RuntimeSettings } from './recipe.ts'
+export { RuntimeJson } from './runtime-json.ts'
+export { SplitSpec } from './split-spec.ts'
+export { Task } from './task.ts'
+export { LOSS_REASONS, LossReason, TRIAL_FAILURES, Trial, TrialFailure, TrialOutcome } from './trial.ts'

@@ -1,0 +1,21 @@
+import { defineConfig } from 'vitest/config'
+
+// Read the workspace packages from their sources, so no build step comes before a unit test run.
+const resolve = { conditions: ['source'] }
+const project = (name: string, include: string[], extra: Record<string, unknown> = {}) => ({
+  resolve,
+  ssr: { resolve },
+  test: { name, include, pool: 'forks' as const, ...extra },
+})
+
+export default defineConfig({
+  test: {
+    // Measurements and child processes share two cores: more workers only make them wait for each other.
+    maxWorkers: 2,
+    projects: [
+      project('unit', ['test/{shared,agent,controller}/**/*.test.ts'], { testTimeout: 20_000 }),
+      project('integration', ['test/integration/**/*.test.ts'], { testTimeout: 120_000, hookTimeout: 60_000 }),
+      project('e2e', ['test/{e2e,faults}/**/*.test.ts'], { testTimeout: 300_000, hookTimeout: 120_000 }),
+    ],
+  },
+})
