@@ -1,0 +1,45 @@
+import type { TENSOR_TYPES } from '@edgefit/shared/model'
+
+/** Element types as onnxruntime-node names them. */
+export type RuntimeTensorType = (typeof TENSOR_TYPES)[number]
+
+export type RuntimeTensorData =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array
+
+/** Row-major elements. `bool` is one byte an element; `float16` the raw bits in a Uint16Array. */
+export interface FeedTensor {
+  readonly type: RuntimeTensorType
+  readonly dims: readonly number[]
+  readonly data: RuntimeTensorData
+}
+
+/** Owned by the caller of `run`: the session neither reads nor writes it again. */
+export type OutputTensor = FeedTensor
+
+/** One loaded model. One `run` at a time; `release` frees the native memory and is the last call. */
+export interface RuntimeSession {
+  run(feeds: Readonly<Record<string, FeedTensor>>): Promise<Readonly<Record<string, OutputTensor>>>
+  release(): Promise<void>
+}
+
+export interface OpenSessionOptions {
+  readonly graphOptimization: 'disabled' | 'basic' | 'extended' | 'all'
+  /** Intra-op threads. */
+  readonly threads: number
+}
+
+/**
+ * How the compression passes reach the inference runtime; the adapter lives in `measure/`.
+ *
+ * `model` is an ONNX file in memory. Rejects with an EdgefitError: `MODEL_UNSUPPORTED` when the runtime refuses it.
+ */
+export type OpenSession = (model: Uint8Array, options: OpenSessionOptions) => Promise<RuntimeSession>
