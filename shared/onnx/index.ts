@@ -15,6 +15,9 @@ export {
   tensorAttribute,
   tensorValue,
 } from './attributes.ts'
+export { type DecodeOptions, decodeModel, type ExternalData } from './decode.ts'
+export { editGraph, type GraphEditor } from './edit.ts'
+export { encodeModel } from './encode.ts'
 export {
   type Attribute,
   DATA_TYPES,
@@ -30,6 +33,9 @@ export {
   type TensorType,
   type ValueInfo,
 } from './graph.ts'
+export { type GraphIndex, indexGraph, type Use } from './graph-index.ts'
+export { loadModel } from './load.ts'
+export { type SaveOptions, saveModel } from './save.ts'
 export {
   asFloat32,
   asInt8,
@@ -45,3 +51,4 @@ export {
   int64Tensor,
   uint8Tensor,
 } from './tensor.ts'
+export { topologicalOrder } from './topology.ts'

@@ -1,0 +1,46 @@
+import { subgraphs } from './attributes.ts'
+import type { Attribute, Graph, Node } from './graph.ts'
+import { neededValues } from './topology.ts'
+
+/** Every name of a value or node in `graph` and its subgraphs. */
+export function namesIn(graph: Graph): Set<string> {
+  const names = new Set<string>()
+  collect(graph, names)
+  return names
+}
+
+/** `node` reading `to` wherever it read `from`, in its subgraphs too. */
+export function renameReads(node: Node, from: string, to: string): Node {
+  const inputs = node.inputs.map((value) => (value === from ? to : value))
+  const attributes = new Map(
+    [...node.attributes].map(([name, attribute]): [string, Attribute] => {
+      if (attribute.kind === 'GRAPH') return [name, { ...attribute, value: renameCaptures(attribute.value, from, to) }]
+      if (attribute.kind !== 'GRAPHS') return [name, attribute]
+      return [name, { ...attribute, value: attribute.value.map((inner) => renameCaptures(inner, from, to)) }]
+    }),
+  )
+  return { ...node, inputs, attributes }
+}
+
+function renameCaptures(graph: Graph, from: string, to: string): Graph {
+  const hidden =
+    graph.initializers.has(from) ||
+    graph.inputs.some((input) => input.name === from) ||
+    graph.nodes.some((node) => node.outputs.includes(from))
+  if (hidden) return graph
+  return {
+    ...graph,
+    nodes: graph.nodes.map((node) => (neededValues(node).includes(from) ? renameReads(node, from, to) : node)),
+    outputs: graph.outputs.map((output) => (output.name === from ? { ...output, name: to } : output)),
+  }
+}
+
+function collect(graph: Graph, names: Set<string>): void {
+  for (const { name } of [...graph.inputs, ...graph.outputs]) names.add(name)
+  for (const name of graph.initializers.keys()) names.add(name)
+  for (const node of graph.nodes) {
+    names.add(node.name)
+    for (const value of [...node.inputs, ...node.outputs]) names.add(value)
+    for (const [, inner] of subgraphs(node)) collect(inner, names)
+  }
+}

@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto'
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { EdgefitError } from '../errors.ts'
+import { type ExternalSpan, encodeWithExternal, exceedsSingleFile } from './encode.ts'
+import type { Model, Tensor } from './graph.ts'
+
+export interface SaveOptions {
+  /**
+   * Initializers of at least this many bytes go to a data file beside the model. By default everything stays in the one
+   * file, unless that would pass the 2 GiB that protobuf allows.
+   */
+  readonly externalDataThresholdBytes?: number
+}
+
+/** Where runtimes map external data into memory, it must start on a page. */
+const PAGE_BYTES = 4096
+
+/**
+ * Writes the model so that `path` is, at every moment, absent, the old model or the new one, also across a power cut.
+ *
+ * The data file's name carries a digest of its content, so a new model never overwrites the data of the old one; a data
+ * file that is no longer named by any model is the caller's to delete.
+ *
+ * @throws EdgefitError DISK_FULL; INPUT_INVALID when the place cannot be written.
+ */
+export async function saveModel(path: string, model: Model, options: SaveOptions = {}): Promise<void> {
+  const threshold =
+    options.externalDataThresholdBytes ?? (exceedsSingleFile(model) ? PAGE_BYTES : Number.POSITIVE_INFINITY)
+  const tensors = [...model.graph.initializers.values()].filter(
+    (tensor) => tensor.strings === undefined && tensor.data.byteLength > 0 && tensor.data.byteLength >= threshold,
+  )
+  const external = spansOf(basename(path), tensors)
+  try {
+    const [first] = external.values()
+    if (first !== undefined) {
+      await writeAtomically(join(dirname(path), first.location), (file) => writeSpans(file, external))
+    }
+    await writeAtomically(path, (file) => file.writeFile(encodeWithExternal(model, external)))
+  } catch (cause) {
+    if (cause instanceof EdgefitError) throw cause
+    const full = cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')
+    throw new EdgefitError(
+      full
+        ? `${path}: no space left for the model; free some`
+        : `${path}: cannot write here; check the path and its permissions`,
+      { code: full ? 'DISK_FULL' : 'INPUT_INVALID', cause, details: { path } },
+    )
+  }
+}
+
+function spansOf(fileName: string, tensors: readonly Tensor[]): ReadonlyMap<Tensor, ExternalSpan> {
+  const digest = createHash('sha256')
+  for (const tensor of tensors) digest.update(tensor.data)
+  const location = `${fileName}.${digest.digest('hex').slice(0, 16)}.data`
+  const spans = new Map<Tensor, ExternalSpan>()
+  let offset = 0
+  for (const tensor of tensors) {
+    spans.set(tensor, { location, offset })
+    offset = Math.ceil((offset + tensor.data.byteLength) / PAGE_BYTES) * PAGE_BYTES
+  }
+  return spans
+}
+
+async function writeSpans(file: FileHandle, spans: ReadonlyMap<Tensor, ExternalSpan>): Promise<void> {
+  for (const [tensor, { offset }] of spans) {
+    for (let done = 0; done < tensor.data.byteLength; ) {
+      const { bytesWritten } = await file.write(tensor.data, done, tensor.data.byteLength - done, offset + done)
+      done += bytesWritten
+    }
+  }
+}
+
+async function writeAtomically(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
+  const temporary = `${path}.${process.pid}.tmp`
+  try {
+    const file = await open(temporary, 'w')
+    try {
+      await write(file)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    await rm(temporary, { force: true })
+    throw error
+  }
+  // The rename itself lives in the folder.
+  const folder = await open(dirname(path), 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
