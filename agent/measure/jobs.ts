@@ -1,0 +1,120 @@
+import {
+  Accuracy,
+  Digest,
+  EncodedHistogram,
+  LatencyMs,
+  LatencyRatio,
+  PairedCounts,
+  PairedDifference,
+  Recipe,
+  RuntimeSettings,
+  SPLITS,
+  SplitSpec,
+  Task,
+  TensorSpec,
+} from '@edgefit/shared/model'
+import * as z from 'zod'
+
+/** The samples a job works on: a dataset directory, how it is divided, and which part is meant. */
+const Samples = z.strictObject({ datasetDir: z.string(), split: SplitSpec, which: z.enum(SPLITS) })
+
+/** A model file and how to load it. */
+const Loadable = z.strictObject({ path: z.string(), runtime: RuntimeSettings })
+export type Loadable = z.infer<typeof Loadable>
+
+/** How long to measure. At least 64 queries: with fewer there is no bound on the 90th percentile. */
+export const Effort = z.strictObject({
+  minDurationMs: z.number().nonnegative(),
+  minQueries: z.int().min(64),
+  /** Stops a fast model; at least `minQueries`. */
+  maxQueries: z.int().min(64),
+  /** Stops a slow model, but never before `minQueries`; the job's time limit does that. */
+  maxDurationMs: z.number().positive(),
+})
+export type Effort = z.infer<typeof Effort>
+
+/** What a child process can be asked to do. One job a process: its memory and its crashes are its own. */
+export const Job = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('profile-bench'), threads: z.int().positive() }),
+  z.strictObject({ kind: z.literal('inspect'), modelPath: z.string(), samples: Samples.nullable() }),
+  z.strictObject({
+    kind: z.literal('build'),
+    sourcePath: z.string(),
+    datasetDir: z.string(),
+    split: SplitSpec,
+    recipe: Recipe,
+    /** Written whole or not at all. */
+    outPath: z.string(),
+    calibrationThreads: z.int().positive(),
+  }),
+  z.strictObject({
+    kind: z.literal('tune-runtime'),
+    modelPath: z.string(),
+    samples: Samples,
+    candidates: z.array(RuntimeSettings).min(1),
+    effort: Effort,
+  }),
+  z.strictObject({ kind: z.literal('measure-solo'), variant: Loadable, samples: Samples, effort: Effort }),
+  z.strictObject({
+    kind: z.literal('measure-against'),
+    variant: Loadable,
+    baseline: Loadable,
+    samples: Samples,
+    effort: Effort,
+  }),
+  z.strictObject({
+    kind: z.literal('measure-accuracy'),
+    variant: Loadable,
+    /** fp32; null when `variant` is fp32 itself. */
+    baseline: Loadable.nullable(),
+    samples: Samples,
+    task: Task,
+    maxSamples: z.int().positive().nullable(),
+    /** What fp32 said of these samples: read where it fits, written where not. */
+    referencePath: z.string(),
+  }),
+])
+export type Job = z.infer<typeof Job>
+export type JobKind = Job['kind']
+export type JobOf<Kind extends JobKind> = Extract<Job, { readonly kind: Kind }>
+
+/** What each job gives back. Validated by the parent: a child that crashed half-way may have sent anything. */
+export const JOB_RESULTS = {
+  'profile-bench': z.object({ fp32Gflops: z.number(), int8Gops: z.number(), memoryGBps: z.number() }),
+  inspect: z.object({ inputs: z.array(TensorSpec), outputs: z.array(TensorSpec), runtimeVersion: z.string() }),
+  build: z.object({
+    digest: Digest,
+    sizeBytes: z.int(),
+    resolvedRecipe: Recipe,
+    resolvedRecipeDigest: Digest,
+  }),
+  'tune-runtime': z.object({
+    /** In the order of the candidates. */
+    candidates: z.array(z.object({ runtime: RuntimeSettings, p50Ms: z.number(), p90Ms: z.number(), count: z.int() })),
+  }),
+  'measure-solo': z.object({
+    latencyMs: LatencyMs,
+    noise: z.number(),
+    histogram: EncodedHistogram,
+    throttled: z.boolean(),
+    temperatureC: z.object({ before: z.number().nullable(), after: z.number().nullable() }),
+    loadMs: z.number(),
+    sizeBytes: z.int(),
+    runtimeVersion: z.string(),
+  }),
+  'measure-against': z.object({ latencyRatio: LatencyRatio }),
+  'measure-accuracy': z.object({
+    accuracy: Accuracy,
+    paired: PairedCounts.nullable(),
+    difference: PairedDifference.nullable(),
+    sqnrDb: z.number().nullable(),
+  }),
+} as const
+export type JobValue<Kind extends JobKind> = z.infer<(typeof JOB_RESULTS)[Kind]>
+
+/** `waiting`: another process on this host is measuring. `fraction` is of the stage, null where unknown. */
+export const JobProgress = z.object({
+  stage: z.enum(['waiting', 'loading', 'building', 'warming-up', 'measuring', 'evaluating']),
+  fraction: z.number().min(0).max(1).nullable(),
+})
+export type JobProgress = z.infer<typeof JobProgress>
