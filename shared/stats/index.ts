@@ -1,0 +1,32 @@
+export { type AucEstimate, aucInterval, pairedAucFloor } from './auc.ts'
+export { binomialCdf } from './binomial.ts'
+export {
+  type EarlyStoppingEstimate,
+  type EarlyStoppingOptions,
+  earlyStoppingEstimate,
+  minimumQueries,
+} from './early-stopping.ts'
+export type { FloorDecision } from './floor-decision.ts'
+export {
+  EMPTY_HISTOGRAM,
+  HISTOGRAM_ERROR_RATIO,
+  type HistogramRecorder,
+  histogramBins,
+  histogramMeanNs,
+  histogramQuantileNs,
+  histogramRecorder,
+  type LatencyHistogram,
+  mergeHistograms,
+} from './histogram.ts'
+export { decodeHistogram, encodeHistogram } from './histogram-codec.ts'
+export { type MeanEstimate, meanInterval } from './mean-interval.ts'
+export { type LatencyNoise, latencyNoise } from './noise.ts'
+export { type BootstrapEstimate, type BootstrapOptions, pairedBootstrap, pairedErrorFloor } from './paired-errors.ts'
+export { type PairedCounts, pairedDifferenceInterval, pairedRelativeFloor, pairOutcomes } from './paired-proportions.ts'
+export { absoluteFloor, type Interval, wilsonInterval } from './proportion.ts'
+export { median, quantile, sortedCopy } from './quantile.ts'
+export { type Random, seededRandom, shuffled } from './random.ts'
+export { type RatioInterval, ratioInterval } from './ratio-interval.ts'
+export { normalQuantile, studentQuantile } from './special-functions.ts'
+export { addSqnr, EMPTY_SQNR, type SqnrSums, sqnrDb } from './sqnr.ts'
+export { nextWarmUp, startWarmUp, type WarmUp, type WarmUpOptions } from './warm-up.ts'
