@@ -21,6 +21,7 @@ export interface ControllerTables {
   trials: TrialsTable
   measurements: MeasurementsTable
   latency_histograms: LatencyHistogramsTable
+  journals: JournalsTable
   received_reports: ReceivedReportsTable
   events: EventsTable
   /** Kysely's own record of the migrations that ran. */
@@ -165,16 +166,18 @@ interface DeploymentsTable {
   progress: string | null
   /** Who gave the status: a device's terminal status replaces a `timed_out` of the controller. */
   status_by: 'controller' | 'device'
-  /** The newest status report applied, to drop what arrives late. */
-  status_journal: string | null
-  status_seq: number | null
-  status_at_ms: number | null
+  /** Position of the newest status report applied, to drop what arrives late. See {@link JournalsTable}. */
+  status_position: number | null
   /** ResultReport.verdict of this attempt. */
   verdict: 'met' | 'infeasible' | null
   /** string[] */
   verdict_reasons: string | null
   winner_digest: string | null
   winner_trial_id: number | null
+  /** ResultReport.losses: for trials that arrive after the result. */
+  final_losses: string | null
+  /** Position of the newest result report applied. */
+  result_position: number | null
   created_at_ms: number
   /** First `in_progress` of this attempt. */
   started_at_ms: number | null
@@ -213,10 +216,10 @@ interface TrialsTable {
   size_bytes: number | null
   /** Trial, with `losses` as first reported; see the column `losses`. */
   trial: string
-  /** LossReason[]: final ones once the result is known. */
+  /** LossReason[]: the final ones once the result is known. */
   losses: string
-  /** 1 once the result settled `losses`: a trial that arrives later leaves them alone. */
-  losses_final: number
+  /** Position of the report this came from: a trial repeated after an interruption replaces the first. */
+  position: number
 }
 
 interface MeasurementsTable {
@@ -252,11 +255,20 @@ interface LatencyHistogramsTable {
   histogram: string
 }
 
+/**
+ * Outboxes a device has had: a wiped one starts a new journal at sequence 1. `rank` counts them from 0, so that a
+ * report's position, `rank * 1e12 + seq`, orders all reports of a device.
+ */
+interface JournalsTable {
+  device_id: string
+  journal: string
+  rank: number
+}
+
 /** Every report once: what makes ingest idempotent. */
 interface ReceivedReportsTable {
   device_id: string
-  journal: string
-  seq: number
+  position: number
   received_at_ms: number
 }
 
