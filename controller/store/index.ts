@@ -1,0 +1,11 @@
+export { openStore, openStoreForReading } from './open-store.ts'
+export type {
+  ArtifactKind,
+  ControllerDatabase,
+  DeploymentRow,
+  DeviceRow,
+  DeviceState,
+  MeasurementRole,
+  RolloutRow,
+  RolloutState,
+} from './schema.ts'
