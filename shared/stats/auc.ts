@@ -48,17 +48,11 @@ export function pairedAucFloor(
   confidence = 0.95,
 ): FloorDecision {
   if (!(value > 0 && Number.isFinite(value))) throw new RangeError(`floor ${value} is not a positive number`)
-  const variant = placements(variantScores, labels)
-  const baseline = placements(baselineScores, labels)
+  const { variant, baseline, differenceVariance } = pairedPlacements(variantScores, baselineScores, labels)
   if (baseline.auc === 0) throw new RangeError('the AUC of the baseline is 0: its scores are inverted')
-  const varianceOf = (left: Placements, right: Placements) =>
-    placementVariance(left.fromPositives, right.fromPositives, left.fromNegatives, right.fromNegatives)
-  const [variantVariance, baselineVariance] = [varianceOf(variant, variant), varianceOf(baseline, baseline)]
-  const covariance = varianceOf(variant, baseline)
   const scoreAt = (ratio: number): number => {
     const difference = variant.auc - ratio * baseline.auc
-    const variance = variantVariance + ratio * ratio * baselineVariance - 2 * ratio * covariance
-    return difference === 0 ? 0 : difference / Math.sqrt(Math.max(0, variance))
+    return difference === 0 ? 0 : difference / Math.sqrt(differenceVariance(ratio))
   }
   const z = oneSidedLimit(confidence)
   const estimate = variant.auc / baseline.auc
@@ -75,6 +69,41 @@ export function pairedAucFloor(
     return { decision: 'holds', basis: 'identity', estimate, lower, upper }
   }
   return decideFloor(evidence, confidence)
+}
+
+/**
+ * AUC(variant) - AUC(baseline) on the same samples with one-sided bounds, each at `confidence`, from DeLong's
+ * covariance of correlated curves.
+ */
+export function pairedAucDifference(
+  variantScores: ArrayLike<number>,
+  baselineScores: ArrayLike<number>,
+  labels: ArrayLike<number>,
+  confidence = 0.95,
+): Interval & { readonly difference: number } {
+  const { variant, baseline, differenceVariance } = pairedPlacements(variantScores, baselineScores, labels)
+  const difference = variant.auc - baseline.auc
+  const reach = oneSidedLimit(confidence) * Math.sqrt(differenceVariance(1))
+  return { difference, lower: difference - reach, upper: difference + reach }
+}
+
+/** `differenceVariance(ratio)` is the variance of AUC(variant) - ratio * AUC(baseline). */
+function pairedPlacements(
+  variantScores: ArrayLike<number>,
+  baselineScores: ArrayLike<number>,
+  labels: ArrayLike<number>,
+): { variant: Placements; baseline: Placements; differenceVariance: (ratio: number) => number } {
+  const variant = placements(variantScores, labels)
+  const baseline = placements(baselineScores, labels)
+  const varianceOf = (left: Placements, right: Placements) =>
+    placementVariance(left.fromPositives, right.fromPositives, left.fromNegatives, right.fromNegatives)
+  const [own, other, shared] = [
+    varianceOf(variant, variant),
+    varianceOf(baseline, baseline),
+    varianceOf(variant, baseline),
+  ]
+  const differenceVariance = (ratio: number) => Math.max(0, own + ratio * ratio * other - 2 * ratio * shared)
+  return { variant, baseline, differenceVariance }
 }
 
 /** For every positive the share of negatives below it, and for every negative the share of positives above it. */

@@ -1,4 +1,4 @@
-export { type AucEstimate, aucInterval, pairedAucFloor } from './auc.ts'
+export { type AucEstimate, aucInterval, pairedAucDifference, pairedAucFloor } from './auc.ts'
 export { binomialCdf } from './binomial.ts'
 export {
   type EarlyStoppingEstimate,

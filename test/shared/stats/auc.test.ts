@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { aucInterval, pairedAucFloor, seededRandom } from '../../../shared/stats/index.ts'
+import { aucInterval, pairedAucDifference, pairedAucFloor, seededRandom } from '../../../shared/stats/index.ts'
 
 describe('aucInterval', () => {
   it('gives the pair count and DeLong variance of a case done by hand', () => {
@@ -102,6 +102,25 @@ describe('pairedAucFloor', () => {
 
     expect(held / repeats).toBeGreaterThan(0.03)
     expect(held / repeats).toBeLessThan(0.075)
+  })
+})
+
+describe('pairedAucDifference', () => {
+  it('has no width for equal rankings and covers a true difference of zero at its level', () => {
+    const random = seededRandom(6)
+    const { scores, labels } = exponentialScores(60, random)
+    expect(pairedAucDifference(scores, scores, labels)).toEqual({ difference: 0, lower: 0, upper: 0 })
+
+    const repeats = 1000
+    let above = 0
+    for (let repeat = 0; repeat < repeats; repeat += 1) {
+      const first = exponentialScores(150, random)
+      const second = exponentialScores(150, random)
+      if (pairedAucDifference(second.scores, first.scores, first.labels).lower > 0) above += 1
+    }
+
+    expect(above / repeats).toBeGreaterThan(0.03)
+    expect(above / repeats).toBeLessThan(0.075)
   })
 })
 
