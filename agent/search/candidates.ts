@@ -1,0 +1,73 @@
+import type { Pass, Profile, Recipe, RuntimeSettings } from '@edgefit/shared/model'
+import { quantizationFlavours } from '../compress/index.ts'
+
+/** Runtime settings worth timing on a box with `cpus` usable cores: thread counts by powers of two, with and without spinning. */
+export function runtimeCandidates(cpus: number): RuntimeSettings[] {
+  const cores = Math.max(1, Math.floor(cpus))
+  const threads = new Set<number>([1, cores])
+  for (let count = 2; count < cores; count *= 2) threads.add(count)
+  return [...threads]
+    .sort((a, b) => a - b)
+    .flatMap((intraOpThreads) =>
+      // One thread has nobody to wait for, and so nothing to spin on.
+      (intraOpThreads === 1 ? [false] : [false, true]).map((allowSpinning) => ({
+        intraOpThreads,
+        allowSpinning,
+        memoryArena: true,
+      })),
+    )
+}
+
+export interface CandidateInput {
+  readonly cpu: Profile['cpu']
+  /** Operator type to count, of the source model. */
+  readonly operators: ReadonlyMap<string, number>
+  readonly calibrationSamples: number
+  readonly runtime: RuntimeSettings
+}
+
+const PERCENTILES = [99.99, 99.9] as const
+
+/**
+ * The recipes of a study in the order in which they are tried, most promising first: what a search budget cuts off is
+ * the tail. fp32 is not among them, it is the baseline.
+ */
+export function quantizationCandidates(input: CandidateInput): Recipe[] {
+  const { operators, calibrationSamples: samples, runtime } = input
+  const count = (...types: string[]) => types.reduce((sum, type) => sum + (operators.get(type) ?? 0), 0)
+  const products = count('MatMul', 'Gemm')
+  const convolutions = count('Conv')
+  const fold: Pass[] = count('BatchNormalization') > 0 ? [{ pass: 'fold-batch-norm' }] : []
+  const recipe = (label: string, pass: Pass): Recipe => ({ schemaVersion: 1, label, passes: [...fold, pass], runtime })
+
+  const flavours = quantizationFlavours(input.cpu)
+  const statics = flavours.flatMap(({ name, activations, weights }) => [
+    recipe(`static int8 ${name}, minmax`, {
+      pass: 'quantize-static',
+      activations,
+      weights: { ...weights, perChannel: true },
+      calibration: { method: 'minmax', samples },
+      exclude: [],
+    }),
+    ...PERCENTILES.map((percentile) =>
+      recipe(`static int8 ${name}, percentile ${percentile}`, {
+        pass: 'quantize-static',
+        activations,
+        weights: { ...weights, perChannel: true },
+        calibration: { method: 'percentile', percentile, samples },
+        exclude: [],
+      }),
+    ),
+  ])
+  const dynamics =
+    products === 0
+      ? []
+      : [
+          recipe('dynamic int8', {
+            pass: 'quantize-dynamic',
+            weights: { type: 'int8', perChannel: true, reducedRange: flavours[0]?.weights.reducedRange ?? false },
+            exclude: [],
+          }),
+        ]
+  return convolutions === 0 ? [...dynamics, ...statics] : [...statics, ...dynamics]
+}

@@ -1,0 +1,101 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { recipeDigest, type SplitSpec, type Task } from '@edgefit/shared/model'
+import type { Effort } from '../measure/jobs.ts'
+import { measureVariant } from '../measure/measure.ts'
+import type { JobRunner } from '../measure/runner.ts'
+import type { Built, Lab } from './lab.ts'
+
+export interface ChildLabOptions {
+  readonly runner: JobRunner
+  readonly sourcePath: string
+  readonly datasetDir: string
+  readonly split: SplitSpec
+  readonly task: Task
+  /** Variants by recipe digest, and what fp32 said of the samples. May be deleted at any time between studies. */
+  readonly workDir: string
+  readonly calibrationThreads: number
+  readonly now: () => number
+  readonly limits: LabLimits
+}
+
+export interface LabLimits {
+  readonly stepTimeoutMs: number
+  /** How long to measure each trial, and how long the winner and fp32 at the end. */
+  readonly effort: { readonly tuning: Effort; readonly evaluation: Effort; readonly runtime: Effort }
+}
+
+const MAX_QUERIES = 100_000
+
+export const DEFAULT_LIMITS: LabLimits = {
+  stepTimeoutMs: 30 * 60_000,
+  effort: {
+    tuning: { minDurationMs: 1500, minQueries: 100, maxQueries: MAX_QUERIES, maxDurationMs: 30_000 },
+    evaluation: { minDurationMs: 5000, minQueries: 200, maxQueries: MAX_QUERIES, maxDurationMs: 60_000 },
+    runtime: { minDurationMs: 500, minQueries: 64, maxQueries: MAX_QUERIES, maxDurationMs: 10_000 },
+  },
+}
+
+/** The {@link Lab} of a real box: every call is a job of `runner`. */
+export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
+  const { runner, datasetDir, split, limits } = options
+  const variantsDir = join(options.workDir, 'variants')
+  await mkdir(variantsDir, { recursive: true })
+  const run = { timeoutMs: limits.stepTimeoutMs }
+  const built = new Map<string, Built>()
+
+  return {
+    async inspect(modelPath, signal) {
+      const samples = { datasetDir, split, which: 'tuning' } as const
+      const result = await runner.run<'inspect'>({ kind: 'inspect', modelPath, samples }, run, signal)
+      signal.throwIfAborted()
+      return result.kind === 'failed' ? result : { kind: 'done', ...result.value }
+    },
+
+    async tuneRuntime(modelPath, candidates, signal) {
+      const samples = { datasetDir, split, which: 'tuning' } as const
+      const job = {
+        kind: 'tune-runtime',
+        modelPath,
+        samples,
+        candidates: [...candidates],
+        effort: limits.effort.runtime,
+      } as const
+      const result = await runner.run<'tune-runtime'>(job, run, signal)
+      signal.throwIfAborted()
+      return result.kind === 'failed' ? result : { kind: 'done', timings: result.value.candidates }
+    },
+
+    async build(recipe, signal) {
+      const key = recipeDigest({ ...recipe, runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true } })
+      const known = built.get(key)
+      // The same passes with other runtime settings are the same file.
+      if (known !== undefined) return { ...known, resolved: { ...known.resolved, runtime: recipe.runtime } }
+      const outPath = join(variantsDir, `${key}.onnx`)
+      const { sourcePath, calibrationThreads } = options
+      const job = { kind: 'build', sourcePath, datasetDir, split, recipe, outPath, calibrationThreads } as const
+      const result = await runner.run<'build'>(job, run, signal)
+      signal.throwIfAborted()
+      if (result.kind === 'failed') return result
+      const { digest, sizeBytes, resolvedRecipe: resolved } = result.value
+      const value: Built = { kind: 'done', path: outPath, digest, sizeBytes, resolved, notes: [] }
+      built.set(key, value)
+      return value
+    },
+
+    async measure(variant, baseline, which, signal) {
+      const input = {
+        variant,
+        baseline,
+        samples: { datasetDir, split, which },
+        effort: limits.effort[which],
+        task: options.task,
+        maxSamples: null,
+        referencePath: join(options.workDir, `fp32-${which}.ref`),
+      }
+      const result = await measureVariant(runner, input, { ...run, now: options.now }, signal)
+      signal.throwIfAborted()
+      return result
+    },
+  }
+}
