@@ -1,4 +1,14 @@
 export {
+  assertMessageSize,
+  type DocumentName,
+  type DocumentOf,
+  decodeDocument,
+  decodeReports,
+  encodeDocument,
+  MAX_MESSAGE_BYTES,
+  MAX_SIGNED_BYTES,
+} from './codec.ts'
+export {
   ControllerPresence,
   DeploymentGoal,
   DesiredState,

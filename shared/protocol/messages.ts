@@ -31,6 +31,8 @@ export const Presence = z.object({
   atMs: z.int(),
   agentVersion: z.string(),
   labels: Labels,
+  /** Highest desired version accepted so far: a controller restored from a backup must go on above it. */
+  desiredVersion: z.int().nonnegative().optional(),
 })
 export type Presence = z.infer<typeof Presence>
 
@@ -149,7 +151,10 @@ export type ReportBody = z.infer<typeof ReportBody>
 export const Report = z.object({ seq: z.int().positive(), atMs: z.int(), body: ReportBody })
 export type Report = z.infer<typeof Report>
 
-/** `up/report`: a batch, at most 64 KB. `journal` names the device's outbox: a wiped device starts a new one. */
+/**
+ * `up/report`, the payload of a compact JWS by the device's key: a batch of about 64 KB. `journal` names the
+ * device's outbox: a wiped device starts a new one.
+ */
 export const ReportBatch = z.object({ v: z.int(), session: Session, journal: Session, reports: z.array(Report).min(1) })
 export type ReportBatch = z.infer<typeof ReportBatch>
 
@@ -168,23 +173,27 @@ export const FetchRequest = z.object({
 })
 export type FetchRequest = z.infer<typeof FetchRequest>
 
-/** `up/enrol`: sent until answered. `publicKey` is the device's Ed25519 key as a JWK `x` value. */
+/**
+ * `up/enrol`, the payload of a compact JWS that carries the device's key and so proves it has it. Sent until
+ * answered.
+ */
 export const EnrolRequest = z.object({
   v: z.int(),
   device: Name,
-  publicKey: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
   labels: Labels,
   agentVersion: z.string(),
   nonce: Session,
 })
 export type EnrolRequest = z.infer<typeof EnrolRequest>
 
-/** `down/enrol`, the payload of a compact JWS by the controller's key; `controllerKey` must match the token's fingerprint. */
+/**
+ * `down/enrol`, the payload of a compact JWS that carries the controller's key, whose fingerprint must be the
+ * token's. `nonce` is the request's.
+ */
 export const EnrolReply = z.object({
   v: z.int(),
   device: Name,
   nonce: Session,
   state: z.enum(['pending', 'accepted', 'rejected', 'decommissioned']),
-  controllerKey: z.string(),
 })
 export type EnrolReply = z.infer<typeof EnrolReply>
