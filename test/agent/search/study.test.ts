@@ -1,0 +1,219 @@
+import { createHash } from 'node:crypto'
+import type { Objective, Recipe } from '@edgefit/shared/model'
+import { describe, expect, it } from 'vitest'
+import type { Lab, Measured } from '../../../agent/search/lab.ts'
+import { runStudy, type StudyEvent, type StudyInput } from '../../../agent/search/study.ts'
+import { memoryStudyStore } from '../../../agent/search/study-store.ts'
+import { measurement, RUNTIME, recipe } from '../../support/measurements.ts'
+
+const digestOf = (text: string) => createHash('sha256').update(text).digest('hex')
+const GOOD = { both: 920, onlyVariant: 9, onlyBaseline: 10, neither: 61 }
+const BAD = { both: 800, onlyVariant: 0, onlyBaseline: 130, neither: 70 }
+const OBJECTIVE: Objective = { latencyP90Ms: 1, accuracy: { kind: 'relative', value: 0.99 }, minimize: 'latency' }
+
+interface Behaviour {
+  readonly ratio: number
+  readonly paired?: typeof GOOD
+  readonly onEvaluation?: typeof GOOD
+  readonly fails?: 'crashed' | 'timeout'
+}
+
+/** A box where each recipe behaves as told; counts what it was asked to do. */
+function scriptedLab(behaviours: Readonly<Record<string, Behaviour>>, fp32P90Ms = 2) {
+  const asked = { builds: [] as string[], measures: [] as string[] }
+  const nameOf = (path: string) => path.replace('/variants/', '')
+  const lab: Lab = {
+    inspect: () => Promise.resolve({ kind: 'done', inputs: [], outputs: [], runtimeVersion: '1.30.0' }),
+    tuneRuntime: (_path, candidates) =>
+      Promise.resolve({
+        kind: 'done',
+        timings: candidates.map((runtime, index) => ({ runtime, p50Ms: 1 - index * 0.2 })),
+      }),
+    build(built) {
+      const label = (built.label ?? '').replace(', own threads', '')
+      asked.builds.push(label)
+      if (behaviours[label]?.fails === 'crashed')
+        return Promise.resolve({ kind: 'failed', reason: 'crashed', message: 'SIGSEGV' })
+      return Promise.resolve({
+        kind: 'done',
+        path: `/variants/${label}`,
+        digest: digestOf(label),
+        sizeBytes: 10,
+        resolved: built,
+        notes: [],
+      })
+    },
+    measure(variant, baseline, split): Promise<Measured> {
+      const name = nameOf(variant.path)
+      asked.measures.push(`${name} ${split}`)
+      if (baseline === null)
+        return Promise.resolve({ kind: 'measured', measurement: measurement({ p90BoundMs: fp32P90Ms, split }) })
+      const { ratio, paired = GOOD, onEvaluation = paired, fails } = behaviours[name] ?? { ratio: 1 }
+      if (fails) return Promise.resolve({ kind: 'failed', reason: fails, message: 'took too long' })
+      const figures = {
+        p90BoundMs: fp32P90Ms * ratio,
+        ratio: [ratio * 0.98, ratio, ratio * 1.02] as const,
+        paired: split === 'tuning' ? paired : onEvaluation,
+        split,
+      }
+      return Promise.resolve({ kind: 'measured', measurement: measurement(figures) })
+    },
+  }
+  return { lab, asked }
+}
+
+const pass = { pass: 'fold-batch-norm' } as const
+const recipes = (...labels: string[]): Recipe[] =>
+  labels.map((label) =>
+    recipe(label, [
+      pass,
+      { pass: 'quantize-dynamic', weights: { type: 'int8', perChannel: true, reducedRange: false }, exclude: [label] },
+    ]),
+  )
+
+function study(overrides: Partial<StudyInput> = {}): StudyInput {
+  return {
+    key: 'study',
+    sourcePath: '/source.onnx',
+    sourceDigest: digestOf('source'),
+    sourceSizeBytes: 1000,
+    objective: OBJECTIVE,
+    runtimeCandidates: [RUNTIME],
+    candidates: () => recipes('a', 'b', 'c'),
+    budgetMs: 60_000,
+    ...overrides,
+  }
+}
+
+const run = (input: StudyInput, lab: Lab, store = memoryStudyStore(), now = () => 0) => {
+  const events: StudyEvent[] = []
+  const result = runStudy(
+    input,
+    { lab, store, now, onEvent: (event) => events.push(event) },
+    new AbortController().signal,
+  )
+  return { result, events, store }
+}
+
+describe('runStudy', () => {
+  it('chooses on the tuning split and measures winner and fp32 once on the evaluation split', async () => {
+    const { lab, asked } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.2, paired: BAD } })
+
+    const result = await run(study(), lab).result
+
+    expect(result.verdict).toBe('met')
+    expect(result.winner?.digest).toBe(digestOf('b'))
+    expect(result.winner?.measurement.split).toBe('evaluation')
+    expect(asked.measures.filter((name) => name.endsWith('evaluation'))).toEqual([
+      '/source.onnx evaluation',
+      'b evaluation',
+    ])
+    expect(result.trials.map(({ id }) => id)).toEqual([0, 1, 2, 3])
+    expect(result.trials[3]?.losses[0]?.reason).toBe('accuracy-below-floor')
+  })
+
+  it('keeps failed trials with their reason and goes on', async () => {
+    const { lab } = scriptedLab({
+      a: { ratio: 1, fails: 'crashed' },
+      b: { ratio: 1, fails: 'timeout' },
+      c: { ratio: 0.4 },
+    })
+
+    const result = await run(study(), lab).result
+
+    expect(result.winner?.digest).toBe(digestOf('c'))
+    expect(result.trials[1]?.outcome).toMatchObject({ kind: 'failed', reason: 'crashed' })
+    expect(result.trials[2]?.outcome).toMatchObject({ kind: 'failed', reason: 'timeout' })
+  })
+
+  it('falls back to fp32 where the winner does not hold on the evaluation split', async () => {
+    const { lab } = scriptedLab({ a: { ratio: 0.4, onEvaluation: BAD }, b: { ratio: 1.2 }, c: { ratio: 1.2 } }, 0.9)
+
+    const result = await run(study(), lab).result
+
+    expect(result.verdict).toBe('met')
+    expect(result.winner?.trialId).toBe(0)
+    expect(result.reasons[0]).toMatch(/a did not hold on the evaluation split/)
+    expect(result.trials[1]?.losses[0]?.reason).toBe('accuracy-below-floor')
+  })
+
+  it('is infeasible where neither the winner holds nor fp32 is fast enough', async () => {
+    const { lab } = scriptedLab({ a: { ratio: 0.4, onEvaluation: BAD }, b: { ratio: 1.2 }, c: { ratio: 1.2 } })
+
+    const result = await run(study(), lab).result
+
+    expect(result).toMatchObject({ verdict: 'infeasible', winner: null })
+  })
+
+  it('does not repeat trials that were finished before', async () => {
+    const first = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.5 } })
+    const { store, result } = run(study(), first.lab)
+    await result
+    const again = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.5 } })
+
+    const resumed = await run(study(), again.lab, store).result
+
+    expect(resumed.winner?.digest).toBe(digestOf('b'))
+    expect(again.asked.measures).toEqual(['/source.onnx evaluation', 'b evaluation'])
+  })
+
+  it('starts no trial after its budget and says so', async () => {
+    let clockMs = 0
+    const { lab, asked } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.2 } })
+    const slow: Lab = {
+      ...lab,
+      measure(...args) {
+        clockMs += 40_000
+        return lab.measure(...args)
+      },
+    }
+
+    const result = await run(study(), slow, memoryStudyStore(), () => clockMs).result
+
+    expect(asked.builds).toEqual(['a', 'a'])
+    expect(result.reasons.join()).toMatch(/search budget of 60 s ended after 1 of 3/)
+  })
+
+  it('stops at the first feasible one where nothing is minimized', async () => {
+    const { lab, asked } = scriptedLab({ a: { ratio: 0.4 } }, 0.9)
+
+    const result = await run(study({ objective: { ...OBJECTIVE, minimize: 'none' } }), lab).result
+
+    expect(result.winner?.trialId).toBe(0)
+    expect(asked.builds).toEqual([])
+  })
+
+  it('gives the leader runtime settings of its own', async () => {
+    const { lab } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.5 } })
+    const two = { ...RUNTIME, intraOpThreads: 2 }
+
+    const result = await run(
+      study({ runtimeCandidates: [RUNTIME, two], candidates: () => recipes('a', 'b', 'c') }),
+      lab,
+    ).result
+
+    expect(result.trials.at(-1)).toMatchObject({ id: 4, recipe: { label: 'b, own threads', runtime: two } })
+  })
+
+  it('fails with the reason where not even fp32 can be measured', async () => {
+    const { lab } = scriptedLab({})
+    const broken: Lab = {
+      ...lab,
+      measure: () => Promise.resolve({ kind: 'failed', reason: 'out-of-memory', message: 'killed at 200 MiB' }),
+    }
+
+    await expect(run(study(), broken).result).rejects.toMatchObject({
+      code: 'TRIAL_FAILED',
+      message: expect.stringMatching(/killed at 200 MiB/),
+    })
+  })
+
+  it('reports each trial as it ends, with the best so far', async () => {
+    const { lab } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.5 } })
+    const { result, events } = run(study(), lab)
+    await result
+
+    const best = events.flatMap((event) => (event.kind === 'trial' ? [event.best?.label] : []))
+    expect(best).toEqual([undefined, 'a', 'b', 'b'])
+  })
+})
