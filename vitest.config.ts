@@ -13,9 +13,14 @@ export default defineConfig({
     // Measurements and child processes share two cores: more workers only make them wait for each other.
     maxWorkers: 2,
     projects: [
-      project('unit', ['test/{shared,agent,controller}/**/*.test.ts'], { testTimeout: 20_000 }),
+      project('unit', ['test/{shared,agent,controller}/**/*.test.ts'], { testTimeout: 60_000 }),
       project('integration', ['test/integration/**/*.test.ts'], { testTimeout: 120_000, hookTimeout: 60_000 }),
-      project('e2e', ['test/{e2e,faults}/**/*.test.ts'], { testTimeout: 300_000, hookTimeout: 120_000 }),
+      // Real processes of the built packages: the build comes first.
+      project('e2e', ['test/{e2e,faults}/**/*.test.ts'], {
+        testTimeout: 300_000,
+        hookTimeout: 180_000,
+        globalSetup: ['./test/support/build-packages.ts'],
+      }),
     ],
   },
 })

@@ -1,0 +1,65 @@
+import type { Digest, Objective, Profile, SplitSpec, Task } from '@edgefit/shared/model'
+import { loadModel, operatorHistogram } from '@edgefit/shared/onnx'
+import type { JobRunner } from '../measure/runner.ts'
+import { quantizationCandidates, runtimeCandidates } from './candidates.ts'
+import { createChildLab, type LabLimits } from './child-lab.ts'
+import { runStudy, type StudyEvent, type StudyResult } from './study.ts'
+import { type StudyStore, studyKey } from './study-store.ts'
+
+export interface FitInput {
+  readonly source: { readonly path: string; readonly digest: Digest; readonly sizeBytes: number }
+  /** An unpacked dataset. */
+  readonly dataset: { readonly dir: string; readonly digest: Digest }
+  readonly split: SplitSpec
+  readonly task: Task
+  readonly objective: Objective
+  readonly budgetMs: number
+  readonly workDir: string
+  readonly profile: Profile
+}
+
+export interface FitPorts {
+  readonly runner: JobRunner
+  readonly store: StudyStore
+  readonly limits: LabLimits
+  /** Epoch milliseconds. */
+  readonly now: () => number
+  readonly onEvent: (event: StudyEvent) => void
+}
+
+/** Fits `source` to this box: the one search behind `edgefit-agent optimize` and every deployment. */
+export async function fitModel(input: FitInput, ports: FitPorts, signal: AbortSignal): Promise<StudyResult> {
+  const { source, dataset, split, task, objective, profile } = input
+  const operators = operatorHistogram(await loadModel(source.path))
+  const lab = await createChildLab({
+    runner: ports.runner,
+    sourcePath: source.path,
+    datasetDir: dataset.dir,
+    split,
+    task,
+    workDir: input.workDir,
+    calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
+    now: ports.now,
+    limits: ports.limits,
+  })
+  const { hardwareClass, runtimeVersion } = profile
+  const study = {
+    key: studyKey({
+      sourceDigest: source.digest,
+      datasetDigest: dataset.digest,
+      split,
+      task,
+      hardwareClass,
+      runtimeVersion,
+    }),
+    sourcePath: source.path,
+    sourceDigest: source.digest,
+    sourceSizeBytes: source.sizeBytes,
+    objective,
+    runtimeCandidates: runtimeCandidates(profile.limits.cpus),
+    candidates: (runtime: Parameters<typeof quantizationCandidates>[0]['runtime']) =>
+      quantizationCandidates({ cpu: profile.cpu, operators, calibrationSamples: split.calibration, runtime }),
+    budgetMs: input.budgetMs,
+  }
+  return await runStudy(study, { ...ports, lab }, signal)
+}

@@ -1,0 +1,118 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { DeploymentGoal, ReportBody } from '@edgefit/shared/protocol'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { sqliteDeploymentStore } from '../../../agent/deploy/deployment-store.ts'
+import { createSupervisor, type RunSlot } from '../../../agent/deploy/supervisor.ts'
+import { type AgentDatabase, openAgentDatabase } from '../../../agent/store/database.ts'
+
+const artifact = { digest: 'a'.repeat(64), sizeBytes: 1, manifest: { digest: 'b'.repeat(64), sizeBytes: 1 } }
+const goal = (deploymentId: string, attempt = 1): DeploymentGoal => ({
+  deploymentId,
+  rolloutId: 'r1',
+  attempt,
+  model: { name: 'm', version: 1, task: { kind: 'classification' }, artifact },
+  dataset: { name: 'd', version: 1, artifact, split: { seed: 0, calibration: 1, tuning: 1, evaluation: 1 } },
+  objective: { latencyP90Ms: 1, minimize: 'latency' },
+  search: { budgetS: 1, seed: 0 },
+  schedule: { rebenchmarkCron: null, maintenance: null },
+})
+
+describe('the supervisor', () => {
+  let folder: string
+  let database: AgentDatabase
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'edgefit-supervisor-'))
+    database = await openAgentDatabase(join(folder, 'state.db'))
+  })
+  afterEach(async () => {
+    await database.destroy()
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  /** Runs that last until they are aborted, and a note of what happened in which order. */
+  function setUp() {
+    const events: string[] = []
+    const reports: ReportBody[] = []
+    const runSlot: RunSlot = ({ slot, goal: { deploymentId, attempt }, record }, signal) => {
+      events.push(`begin ${slot} ${deploymentId}/${attempt}${record.downloaded ? ' downloaded' : ''}`)
+      return new Promise((_resolve, reject) => {
+        signal.addEventListener('abort', () => {
+          events.push(`end ${slot} ${deploymentId}/${attempt}`)
+          reject(new Error('aborted'))
+        })
+      })
+    }
+    const store = sqliteDeploymentStore(database, () => 0)
+    const supervisor = createSupervisor({
+      store,
+      runSlot,
+      emptySlot: (slot) => Promise.resolve(void events.push(`empty ${slot}`)),
+      report: (body) => Promise.resolve(void reports.push(body)),
+      onChange: () => Promise.resolve(),
+      onError: (slot, error) => events.push(`error ${slot} ${String(error)}`),
+    })
+    return { supervisor, store, events, reports }
+  }
+
+  it('begins new goals, leaves equal ones alone and replaces a run only after it ended', async () => {
+    const { supervisor, events } = setUp()
+    await supervisor.apply({ main: goal('d1') })
+    await supervisor.apply({ main: goal('d1') })
+    await supervisor.apply({ main: goal('d2'), other: goal('d3') })
+    await supervisor.stop()
+
+    expect(events).toEqual([
+      'begin main d1/1',
+      'end main d1/1',
+      'begin main d2/1',
+      'begin other d3/1',
+      'end main d2/1',
+      'end other d3/1',
+    ])
+  })
+
+  it('starts afresh on a new attempt of the same deployment', async () => {
+    const { supervisor, events } = setUp()
+    await supervisor.apply({ main: goal('d1') })
+    await supervisor.apply({ main: goal('d1', 2) })
+    await supervisor.stop()
+
+    expect(events).toContain('begin main d1/2')
+  })
+
+  it('empties a slot that is no longer desired and reports it removed', async () => {
+    const { supervisor, events, reports, store } = setUp()
+    await supervisor.apply({ main: goal('d1') })
+    await supervisor.apply({})
+    await supervisor.stop()
+
+    expect(events).toEqual(['begin main d1/1', 'end main d1/1', 'empty main'])
+    expect(reports).toMatchObject([{ status: 'removed', deploymentId: 'd1' }])
+    expect(await store.all()).toEqual([])
+  })
+
+  it('goes on from the record after a restart, and with a new schedule too', async () => {
+    const first = setUp()
+    await first.supervisor.apply({ main: goal('d1') })
+    await first.supervisor.stop()
+    const [deployment] = await first.store.all()
+    if (deployment === undefined) throw new Error('nothing was stored')
+    await first.store.put({ ...deployment, record: { ...deployment.record, downloaded: true } })
+
+    const again = setUp()
+    await again.supervisor.start()
+    await again.supervisor.apply({
+      main: { ...goal('d1'), schedule: { rebenchmarkCron: '0 3 * * *', maintenance: null } },
+    })
+    await again.supervisor.stop()
+
+    expect(again.events).toEqual([
+      'begin main d1/1 downloaded',
+      'end main d1/1',
+      'begin main d1/1 downloaded',
+      'end main d1/1',
+    ])
+  })
+})

@@ -1,0 +1,15 @@
+/** `npm run bench -- NAME [options]`: measurements whose figures are ratios within one run. */
+const BENCHES: Readonly<Record<string, () => Promise<{ run(args: readonly string[]): Promise<void> }>>> = {
+  ptq: () => import('./ptq.ts'),
+  transfer: () => import('./transfer.ts'),
+}
+
+const [name = '', ...args] = process.argv.slice(2)
+const load = BENCHES[name]
+if (load === undefined) {
+  console.error(`usage: npm run bench -- NAME, where NAME is one of: ${Object.keys(BENCHES).join(', ')}`)
+  process.exitCode = 2
+} else {
+  const { run } = await load()
+  await run(args)
+}

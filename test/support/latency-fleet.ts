@@ -1,0 +1,479 @@
+import { createHash } from 'node:crypto'
+import type { LossReason, Measurement, Objective, Recipe, Trial } from '@edgefit/shared/model'
+import {
+  earlyStoppingEstimate,
+  encodeHistogram,
+  histogramRecorder,
+  normalQuantile,
+  quantile,
+  type Random,
+  seededRandom,
+  sortedCopy,
+  wilsonInterval,
+} from '@edgefit/shared/stats'
+import { openStore } from '../../controller/store/open-store.ts'
+import type { ControllerDatabase, MeasurementRole, NewDeploymentRow } from '../../controller/store/schema.ts'
+
+/** A fleet in a real store, filled with documents such as devices send. Latencies are seeded and log-normal. */
+
+export const NOW_MS = Date.UTC(2026, 6, 29, 14, 2)
+const HOUR_MS = 3_600_000
+
+export interface LatencyFleet {
+  readonly db: ControllerDatabase
+  model(name: string, version: number): Promise<void>
+  rollout(id: string, options: RolloutOptions): Promise<void>
+  device(id: string, options?: DeviceOptions): Promise<void>
+  deploy(options: DeployOptions): Promise<string>
+  rebenchmark(deploymentId: string, options: RebenchmarkOptions): Promise<void>
+  close(): Promise<void>
+}
+
+export interface RolloutOptions {
+  readonly model: string
+  readonly version: number
+  readonly objective: Objective
+}
+
+export interface DeviceOptions {
+  readonly state?: 'pending' | 'accepted' | 'rejected' | 'decommissioned'
+  readonly cpu?: keyof typeof CPUS
+  readonly labels?: Readonly<Record<string, string>>
+  readonly online?: boolean
+  readonly lastSeenMs?: number
+  readonly profiled?: boolean
+}
+
+export interface DeployOptions {
+  readonly device: string
+  readonly rollout: string
+  readonly slot?: string
+  /** Columns that differ from a deployment that is queued. */
+  readonly row?: Partial<NewDeploymentRow>
+  readonly search?: SearchOptions
+  /** Whether the slot is to run this deployment now; true by default. */
+  readonly goal?: boolean
+}
+
+export interface SearchOptions {
+  readonly baselineMs: number
+  readonly baselineAccuracy: number
+  readonly candidates: readonly CandidateOptions[]
+  readonly spread?: number
+  readonly throttled?: boolean
+}
+
+export interface CandidateOptions {
+  readonly label: string
+  /** Times fp32's latency. Absent: the trial failed. */
+  readonly ratio?: number
+  readonly accuracyLost?: number
+  readonly sizeRatio?: number
+  readonly failure?: Extract<Trial['outcome'], { kind: 'failed' }>
+  readonly losses?: LossReason[]
+  readonly won?: boolean
+}
+
+export interface RebenchmarkOptions {
+  readonly medianMs: number
+  readonly change: { readonly ratio: number; readonly low: number; readonly high: number }
+  readonly drifted: boolean
+  readonly atMs?: number
+}
+
+export const CPUS = {
+  pi4: { class: 'arm64-4f1c02aa91b7', model: 'Cortex-A72' },
+  pi5: { class: 'arm64-a76d0b51c3e8', model: 'Cortex-A76' },
+  n100: { class: 'x64-93bd5570e1fa', model: 'Intel(R) N100' },
+} as const
+
+const SAMPLES = 2000
+const SOURCE_SIZE_BYTES = 9_100_000
+
+export async function latencyFleet(path = ':memory:'): Promise<LatencyFleet> {
+  const db = await openStore(path)
+  await db.insertInto('artifacts').values(artifact('dataset')).execute()
+  await db.insertInto('datasets').values(DATASET).execute()
+  return {
+    db,
+    model: (name, version) => insertModel(db, name, version),
+    rollout: (id, options) => insertRollout(db, id, options),
+    device: (id, options = {}) => insertDevice(db, id, options),
+    deploy: (options) => insertDeployment(db, options),
+    rebenchmark: (id, options) => insertRebenchmark(db, id, options),
+    close: () => db.destroy(),
+  }
+}
+
+const DATASET = {
+  name: 'shelf-images',
+  version: 1,
+  artifact_digest: digestOf('dataset'),
+  sample_count: 4000,
+  arrays: '[]',
+  has_labels: 1,
+  published_at_ms: NOW_MS - 900 * HOUR_MS,
+}
+
+async function insertModel(db: ControllerDatabase, name: string, version: number): Promise<void> {
+  await db
+    .insertInto('artifacts')
+    .values(artifact(`${name}@${version}`))
+    .execute()
+  await db
+    .insertInto('models')
+    .values({
+      name,
+      version,
+      artifact_digest: digestOf(`${name}@${version}`),
+      task: JSON.stringify({ kind: 'classification' }),
+      inputs: '[]',
+      outputs: '[]',
+      published_at_ms: NOW_MS - 800 * HOUR_MS,
+    })
+    .execute()
+}
+
+async function insertRollout(db: ControllerDatabase, id: string, options: RolloutOptions): Promise<void> {
+  await db
+    .insertInto('rollouts')
+    .values({
+      id,
+      state: 'running',
+      slot: 'main',
+      model_name: options.model,
+      model_version: options.version,
+      dataset_name: DATASET.name,
+      dataset_version: DATASET.version,
+      split: JSON.stringify({ seed: 0, calibration: 200, tuning: 1000, evaluation: SAMPLES }),
+      objective: JSON.stringify(options.objective),
+      selector: '',
+      search: JSON.stringify({ budgetS: 600, seed: 0 }),
+      schedule: JSON.stringify({ rebenchmarkCron: null, maintenance: null }),
+      created_at_ms: NOW_MS - 72 * HOUR_MS,
+      started_at_ms: NOW_MS - 71 * HOUR_MS,
+      ended_at_ms: null,
+    })
+    .execute()
+}
+
+async function insertDevice(db: ControllerDatabase, id: string, options: DeviceOptions): Promise<void> {
+  const cpu = CPUS[options.cpu ?? 'pi4']
+  const profiled = options.profiled ?? true
+  await db
+    .insertInto('devices')
+    .values({
+      id,
+      state: options.state ?? 'accepted',
+      public_key: digestOf(id).slice(0, 43),
+      agent_version: '0.1.0',
+      enrolled_at_ms: NOW_MS - 500 * HOUR_MS,
+      state_changed_at_ms: NOW_MS - 499 * HOUR_MS,
+      online: (options.online ?? true) ? 1 : 0,
+      session: null,
+      last_seen_ms: options.lastSeenMs ?? NOW_MS - 40_000,
+      hardware_class: profiled ? cpu.class : null,
+    })
+    .execute()
+  for (const [key, value] of Object.entries(options.labels ?? {})) {
+    await db.insertInto('device_labels').values({ device_id: id, key, value, origin: 'operator' }).execute()
+  }
+  if (!profiled) return
+  await db
+    .insertInto('profiles')
+    .values({
+      device_id: id,
+      hardware_class: cpu.class,
+      architecture: cpu.class.startsWith('arm64') ? 'arm64' : 'x64',
+      cpu_model: cpu.model,
+      profile: '{}',
+      received_at_ms: NOW_MS - 400 * HOUR_MS,
+    })
+    .execute()
+}
+
+async function insertDeployment(db: ControllerDatabase, options: DeployOptions): Promise<string> {
+  const { device, rollout, slot = 'main', search, goal = true } = options
+  const id = `${rollout}-${device}${slot === 'main' ? '' : `-${slot}`}`
+  const winnerId = search?.candidates.findIndex(({ won }) => won) ?? -1
+  await db
+    .insertInto('deployments')
+    .values({
+      id,
+      rollout_id: rollout,
+      device_id: device,
+      slot,
+      attempt: 1,
+      status: 'queued',
+      status_by: 'device',
+      created_at_ms: NOW_MS - 70 * HOUR_MS,
+      phase_started_at_ms: NOW_MS - 70 * HOUR_MS,
+      ...(winnerId >= 0 && {
+        status: 'succeeded',
+        reason: 'objective-met',
+        outcome: 'activated',
+        verdict: 'met',
+        winner_trial_id: winnerId + 1,
+        winner_digest: digestOf(`${id}/${winnerId + 1}`),
+        running_digest: digestOf(`${id}/${winnerId + 1}`),
+        ended_at_ms: NOW_MS - 60 * HOUR_MS,
+      }),
+      ...options.row,
+    })
+    .execute()
+  if (goal) {
+    await db
+      .insertInto('slot_goals')
+      .values({ device_id: device, slot, deployment_id: id })
+      .onConflict((conflict) => conflict.columns(['device_id', 'slot']).doUpdateSet({ deployment_id: id }))
+      .execute()
+  }
+  if (search) await insertSearch(db, id, device, search)
+  return id
+}
+
+async function insertSearch(db: ControllerDatabase, id: string, device: string, search: SearchOptions): Promise<void> {
+  const random = seededRandom(id.length * 7919 + device.charCodeAt(device.length - 1))
+  const spread = search.spread ?? 0.02
+  const measure = (ratio: number, lost: number, sizeRatio: number, split: Measurement['split']) =>
+    measurementOf(random, {
+      medianMs: search.baselineMs * ratio,
+      spread,
+      accuracy: search.baselineAccuracy - lost,
+      baselineAccuracy: search.baselineAccuracy,
+      ratio,
+      sizeBytes: Math.round(SOURCE_SIZE_BYTES * sizeRatio),
+      split,
+      throttled: search.throttled ?? false,
+    })
+  const baseline = (split: Measurement['split']): Measurement => {
+    const { againstBaseline: _, ...rest } = measure(1, 0, 1, split)
+    return rest
+  }
+  await insertTrial(
+    db,
+    id,
+    trialOf(
+      0,
+      recipe('fp32', []),
+      { kind: 'measured', variant: variantOf(id, 0, 1), measurement: baseline('tuning') },
+      [{ reason: 'too-slow', detail: 'p90 above the budget' }],
+    ),
+  )
+  await insertMeasurement(db, { id, device, role: 'baseline', digest: null, measurement: baseline('evaluation') })
+  for (const [index, candidate] of search.candidates.entries()) {
+    const trialId = index + 1
+    const { label, ratio, accuracyLost = 0, sizeRatio = 0.27, failure, losses = [], won } = candidate
+    const outcome: Trial['outcome'] =
+      ratio === undefined
+        ? (failure ?? { kind: 'failed', reason: 'crashed', message: 'the child process ended with signal SIGILL' })
+        : {
+            kind: 'measured',
+            variant: variantOf(id, trialId, sizeRatio),
+            measurement: measure(ratio, accuracyLost, sizeRatio, 'tuning'),
+          }
+    await insertTrial(db, id, trialOf(trialId, recipe(label, [QUANTIZE]), outcome, losses))
+    if (!won || ratio === undefined) continue
+    const measurement = measure(ratio, accuracyLost, sizeRatio, 'evaluation')
+    await insertMeasurement(db, { id, device, role: 'winner', digest: digestOf(`${id}/${trialId}`), measurement })
+  }
+}
+
+async function insertRebenchmark(db: ControllerDatabase, id: string, options: RebenchmarkOptions): Promise<void> {
+  const winner = await db
+    .selectFrom('measurements')
+    .selectAll()
+    .where('deployment_id', '=', id)
+    .where('role', '=', 'winner')
+    .executeTakeFirstOrThrow()
+  const measurement = measurementOf(seededRandom(11), {
+    medianMs: options.medianMs,
+    spread: 0.025,
+    accuracy: 0.9,
+    baselineAccuracy: 0.9,
+    ratio: 1,
+    sizeBytes: winner.size_bytes,
+    split: 'evaluation',
+    throttled: false,
+    atMs: options.atMs ?? NOW_MS - 3 * HOUR_MS,
+  })
+  await insertMeasurement(db, {
+    id,
+    device: winner.device_id,
+    role: 'rebenchmark',
+    digest: winner.variant_digest,
+    measurement: { ...measurement, accuracy: null },
+    change: options.change,
+    drifted: options.drifted,
+  })
+}
+
+interface StoredMeasurement {
+  readonly id: string
+  readonly device: string
+  readonly role: MeasurementRole
+  readonly digest: string | null
+  readonly measurement: Measurement
+  readonly change?: RebenchmarkOptions['change']
+  readonly drifted?: boolean
+}
+
+async function insertMeasurement(db: ControllerDatabase, stored: StoredMeasurement): Promise<void> {
+  const { id, device, role, digest, measurement, change, drifted } = stored
+  const row = await db
+    .insertInto('measurements')
+    .values({
+      deployment_id: id,
+      attempt: 1,
+      device_id: device,
+      role,
+      hardware_class: null,
+      variant_digest: digest,
+      measured_at_ms: measurement.measuredAtMs,
+      p50_ms: measurement.latencyMs.p50,
+      p90_ms: measurement.latencyMs.p90,
+      p99_ms: measurement.latencyMs.p99,
+      p90_bound_ms: measurement.latencyMs.p90Bound,
+      run_count: measurement.latencyMs.count,
+      accuracy_metric: measurement.accuracy?.metric ?? null,
+      accuracy: measurement.accuracy?.value ?? null,
+      size_bytes: measurement.sizeBytes,
+      peak_rss_bytes: measurement.peakRssBytes,
+      measurement: JSON.stringify({ ...measurement, histogram: '' }),
+      change: change ? JSON.stringify(change) : null,
+      drifted: drifted === undefined ? null : drifted ? 1 : 0,
+    })
+    .returning('id')
+    .executeTakeFirstOrThrow()
+  await db
+    .insertInto('latency_histograms')
+    .values({ measurement_id: row.id, histogram: measurement.histogram })
+    .execute()
+}
+
+async function insertTrial(db: ControllerDatabase, deploymentId: string, trial: Trial): Promise<void> {
+  const measurement = trial.outcome.kind === 'measured' ? trial.outcome.measurement : undefined
+  await db
+    .insertInto('trials')
+    .values({
+      deployment_id: deploymentId,
+      attempt: 1,
+      trial_id: trial.id,
+      recipe_digest: trial.recipeDigest,
+      label: trial.recipe.label ?? null,
+      outcome: trial.outcome.kind,
+      p90_bound_ms: measurement?.latencyMs.p90Bound ?? null,
+      accuracy: measurement?.accuracy?.value ?? null,
+      size_bytes: measurement?.sizeBytes ?? null,
+      trial: JSON.stringify({ ...trial, losses: [] }),
+      losses: JSON.stringify(trial.losses),
+      position: trial.id + 1,
+    })
+    .execute()
+}
+
+interface MeasurementOptions {
+  readonly medianMs: number
+  readonly spread: number
+  readonly accuracy: number
+  readonly baselineAccuracy: number
+  readonly ratio: number
+  readonly sizeBytes: number
+  readonly split: Measurement['split']
+  readonly throttled: boolean
+  readonly atMs?: number
+}
+
+function measurementOf(random: Random, options: MeasurementOptions): Measurement {
+  const { medianMs, spread, ratio, sizeBytes, split, throttled } = options
+  const latencies = Array.from({ length: 500 }, () => medianMs * latencyFactor(random, spread))
+  const sorted = sortedCopy(latencies)
+  const recorder = histogramRecorder()
+  for (const latencyMs of latencies) recorder.record(latencyMs * 1e6)
+  const bound = earlyStoppingEstimate(sorted, { percentile: 0.9 })
+  const right = Math.round(Math.max(0, options.accuracy) * SAMPLES)
+  const baselineRight = Math.round(options.baselineAccuracy * SAMPLES)
+  const both = Math.max(0, Math.min(right, baselineRight) - 6)
+  const interval = wilsonInterval(right, SAMPLES)
+  return {
+    latencyMs: {
+      p50: quantile(sorted, 0.5),
+      p90: quantile(sorted, 0.9),
+      p99: quantile(sorted, 0.99),
+      p90Bound: bound.kind === 'bound' ? bound.bound : quantile(sorted, 1),
+      count: latencies.length,
+    },
+    accuracy: {
+      metric: 'top1',
+      value: right / SAMPLES,
+      low: interval.lower,
+      high: interval.upper,
+      count: SAMPLES,
+    },
+    sizeBytes,
+    peakRssBytes: 61_000_000 + 3 * sizeBytes,
+    loadMs: 20 + sizeBytes / 4e5,
+    threads: 4,
+    throttled,
+    noise: spread,
+    histogram: encodeHistogram(recorder.snapshot()),
+    split,
+    runtime: { intraOpThreads: 4, allowSpinning: false, memoryArena: true },
+    runtimeVersion: '1.30.0',
+    temperatureC: { before: 51, after: 58 },
+    againstBaseline: {
+      latencyRatio: { ratio, low: ratio * 0.985, high: ratio * 1.015 },
+      sqnrDb: 28 - 400 * Math.max(0, options.baselineAccuracy - options.accuracy),
+      paired: {
+        both,
+        onlyVariant: right - both,
+        onlyBaseline: baselineRight - both,
+        neither: SAMPLES - right - baselineRight + both,
+      },
+      difference: null,
+    },
+    measuredAtMs: options.atMs ?? NOW_MS - 60 * HOUR_MS,
+  }
+}
+
+/** Log-normal, and one run in forty is disturbed. */
+function latencyFactor(random: Random, spread: number): number {
+  const normal = normalQuantile(Math.min(0.999999, Math.max(0.000001, random())))
+  const disturbed = random() < 0.025 ? 1 + 0.25 * random() : 1
+  return Math.exp(spread * normal) * disturbed
+}
+
+const QUANTIZE: Recipe['passes'][number] = {
+  pass: 'quantize-static',
+  activations: { type: 'uint8' },
+  weights: { type: 'int8', perChannel: true, reducedRange: false },
+  calibration: { method: 'minmax', samples: 200 },
+  exclude: [],
+}
+
+function recipe(label: string, passes: Recipe['passes']): Recipe {
+  return { schemaVersion: 1, label, passes, runtime: { intraOpThreads: 4, allowSpinning: false, memoryArena: true } }
+}
+
+function trialOf(id: number, ofRecipe: Recipe, outcome: Trial['outcome'], losses: LossReason[]): Trial {
+  return { id, recipe: ofRecipe, recipeDigest: digestOf(`recipe ${id}`), outcome, losses, durationMs: 21_000 }
+}
+
+function variantOf(deploymentId: string, trialId: number, sizeRatio: number) {
+  return { digest: digestOf(`${deploymentId}/${trialId}`), sizeBytes: Math.round(SOURCE_SIZE_BYTES * sizeRatio) }
+}
+
+function artifact(name: string) {
+  return {
+    digest: digestOf(name),
+    size_bytes: SOURCE_SIZE_BYTES,
+    kind: name === 'dataset' ? ('dataset' as const) : ('model' as const),
+    manifest_digest: digestOf(`${name} manifest`),
+    manifest_size_bytes: 900,
+    created_at_ms: NOW_MS - 900 * HOUR_MS,
+  }
+}
+
+export function digestOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
+}
