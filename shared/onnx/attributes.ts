@@ -98,16 +98,6 @@ export function tensorAttribute(from: Node, name: string): Tensor | undefined {
   return attributeOf(from, name, 'TENSOR')?.value
 }
 
-/** The subgraphs of control flow operators (If, Loop, Scan) with the name of their attribute. */
-export function subgraphs(of: Node): readonly (readonly [attribute: string, graph: Graph])[] {
-  const found: (readonly [string, Graph])[] = []
-  for (const [name, attribute] of of.attributes) {
-    if (attribute.kind === 'GRAPH') found.push([name, attribute.value])
-    else if (attribute.kind === 'GRAPHS') for (const graph of attribute.value) found.push([name, graph])
-  }
-  return found
-}
-
 function attributeOf<Kind extends Attribute['kind']>(
   from: Node,
   name: string,

@@ -163,7 +163,11 @@ function attributeValue(proto: AttributeProto, externalData: ExternalData): Attr
       return { kind: 'TENSORS', value: proto.tensors.map((entry) => decodeTensor(entry, externalData)) }
     case AttributeKind.GRAPHS:
       return { kind: 'GRAPHS', value: proto.graphs.map((entry) => decodeGraph(entry, externalData)) }
-    default:
+    case AttributeKind.SPARSE_TENSOR:
+    case AttributeKind.SPARSE_TENSORS:
+    case AttributeKind.TYPE_PROTO:
+    case AttributeKind.TYPE_PROTOS:
+    case AttributeKind.UNDEFINED:
       return { kind: 'OPAQUE' }
   }
 }

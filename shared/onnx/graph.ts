@@ -5,7 +5,10 @@
  * functions, fields newer than this code) travels in `opaque`: bytes that `encodeModel` writes back unchanged. A
  * rewritten copy made with `{ ...value, ... }` therefore keeps them.
  */
+
+/** Element types. */
 export const DATA_TYPES = [
+  // In the order of TensorProto.DataType, which numbers them from 1.
   'FLOAT',
   'UINT8',
   'INT8',

@@ -11,11 +11,14 @@ export {
   node,
   stringAttribute,
   stringValue,
-  subgraphs,
   tensorAttribute,
   tensorValue,
 } from './attributes.ts'
+export { bindDimensions, symbolicDimensions } from './bind-dimensions.ts'
+export { tensorBorders } from './borders.ts'
+export { type ModelCost, modelCost, type NodeCost } from './cost.ts'
 export { type DecodeOptions, decodeModel, type ExternalData } from './decode.ts'
+export { checkModel, describeIo, operatorHistogram } from './describe.ts'
 export { editGraph, type GraphEditor } from './edit.ts'
 export { encodeModel } from './encode.ts'
 export {
@@ -36,6 +39,8 @@ export {
 export { type GraphIndex, indexGraph, type Use } from './graph-index.ts'
 export { loadModel } from './load.ts'
 export { type SaveOptions, saveModel } from './save.ts'
+export { inferShapes } from './shape-inference.ts'
+export { subgraphs } from './subgraphs.ts'
 export {
   asFloat32,
   asInt8,

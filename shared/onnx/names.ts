@@ -1,5 +1,5 @@
-import { subgraphs } from './attributes.ts'
-import type { Attribute, Graph, Node } from './graph.ts'
+import type { Graph, Node } from './graph.ts'
+import { mapSubgraphs, subgraphs } from './subgraphs.ts'
 import { neededValues } from './topology.ts'
 
 /** Every name of a value or node in `graph` and its subgraphs. */
@@ -12,14 +12,7 @@ export function namesIn(graph: Graph): Set<string> {
 /** `node` reading `to` wherever it read `from`, in its subgraphs too. */
 export function renameReads(node: Node, from: string, to: string): Node {
   const inputs = node.inputs.map((value) => (value === from ? to : value))
-  const attributes = new Map(
-    [...node.attributes].map(([name, attribute]): [string, Attribute] => {
-      if (attribute.kind === 'GRAPH') return [name, { ...attribute, value: renameCaptures(attribute.value, from, to) }]
-      if (attribute.kind !== 'GRAPHS') return [name, attribute]
-      return [name, { ...attribute, value: attribute.value.map((inner) => renameCaptures(inner, from, to)) }]
-    }),
-  )
-  return { ...node, inputs, attributes }
+  return { ...mapSubgraphs(node, (graph) => renameCaptures(graph, from, to)), inputs }
 }
 
 function renameCaptures(graph: Graph, from: string, to: string): Graph {

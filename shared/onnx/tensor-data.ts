@@ -1,7 +1,7 @@
 import { EdgefitError } from '../errors.ts'
 import { DATA_TYPES, type DataType, type Tensor } from './graph.ts'
 import { DataLocation, dataTypeName, schemas, type TensorProto, takeOpaque } from './protobuf.ts'
-import { bitsPerElement, dataSizeBytes } from './tensor.ts'
+import { dataSizeBytes, elementCount } from './tensor.ts'
 
 const TENSOR_FIELDS = new Set([
   'name',
@@ -39,10 +39,10 @@ export function decodeTensor(proto: TensorProto, externalData: ReadonlyMap<strin
       details: { tensor: name },
     })
   }
-  const data = dataType === 'STRING' ? new Uint8Array() : elementBytes(proto, dataType, dims, externalData)
+  const data = elementBytes(proto, dataType, dims, externalData)
   const strings = dataType === 'STRING' ? proto.stringData : undefined
   const actual = strings === undefined ? data.byteLength : strings.length
-  const expected = strings === undefined ? dataSizeBytes(dataType, dims) : dims.reduce((a, b) => a * b, 1)
+  const expected = strings === undefined ? dataSizeBytes(dataType, dims) : elementCount(dims)
   if (actual !== expected) {
     const unit = strings === undefined ? 'bytes' : 'strings'
     throw invalid(name, `of ${dataType} [${dims.join(', ')}] has ${actual} ${unit} instead of ${expected}`)
@@ -91,11 +91,28 @@ function elementBytes(
       return bytesOf(Uint32Array.from(proto.uint64Data, Number))
     case 'INT32':
       return bytesOf(Int32Array.from(proto.int32Data))
-    default:
+    case 'STRING':
+      return new Uint8Array()
+    case 'FLOAT16':
+    case 'BFLOAT16':
+    case 'INT16':
+    case 'UINT16':
       // onnx.proto, TensorProto.int32_data: small types come bit for bit as integers, sub-byte ones packed to bytes.
-      return bitsPerElement(dataType) === 16
-        ? bytesOf(Uint16Array.from(proto.int32Data))
-        : bytesOf(Uint8Array.from(proto.int32Data))
+      return bytesOf(Uint16Array.from(proto.int32Data))
+    case 'BOOL':
+    case 'INT8':
+    case 'UINT8':
+    case 'FLOAT8E4M3FN':
+    case 'FLOAT8E4M3FNUZ':
+    case 'FLOAT8E5M2':
+    case 'FLOAT8E5M2FNUZ':
+    case 'FLOAT8E8M0':
+    case 'FLOAT4E2M1':
+    case 'INT4':
+    case 'UINT4':
+    case 'INT2':
+    case 'UINT2':
+      return bytesOf(Uint8Array.from(proto.int32Data))
   }
 }
 

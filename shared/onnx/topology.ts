@@ -1,6 +1,6 @@
 import { EdgefitError } from '../errors.ts'
-import { subgraphs } from './attributes.ts'
 import type { Graph, Node } from './graph.ts'
+import { subgraphs } from './subgraphs.ts'
 
 const NOTHING: ReadonlySet<string> = new Set()
 

@@ -1,6 +1,6 @@
 import { EdgefitError } from '../errors.ts'
-import { subgraphs } from './attributes.ts'
-import type { Attribute, Graph, Model, Node } from './graph.ts'
+import type { Graph, Model, Node } from './graph.ts'
+import { mapSubgraphs } from './subgraphs.ts'
 import { topologicalOrder } from './topology.ts'
 
 type Scope = (value: string) => boolean
@@ -53,20 +53,7 @@ function originsOf(graph: Graph): ReadonlySet<string> {
 function checkedNode(node: Node, inScope: Scope): Node {
   if (node.opType === '')
     throw invalid(`node "${node.name}" has no op_type; export the model again`, { node: node.name })
-  if (subgraphs(node).length === 0) return node
-  let changed = false
-  const visit = (graph: Graph): Graph => {
-    const checked = checkedGraph(graph, inScope)
-    changed ||= checked !== graph
-    return checked
-  }
-  const attributes = new Map(
-    [...node.attributes].map(([name, attribute]): [string, Attribute] => {
-      if (attribute.kind === 'GRAPH') return [name, { ...attribute, value: visit(attribute.value) }]
-      return [name, attribute.kind === 'GRAPHS' ? { ...attribute, value: attribute.value.map(visit) } : attribute]
-    }),
-  )
-  return changed ? { ...node, attributes } : node
+  return mapSubgraphs(node, (graph) => checkedGraph(graph, inScope))
 }
 
 function unknownValue(value: string, reader: string): EdgefitError {
