@@ -77,6 +77,8 @@ interface ProfilesTable {
   id: Generated<number>
   device_id: string
   hardware_class: string
+  architecture: string
+  cpu_model: string
   /** Profile */
   profile: string
   received_at_ms: number
@@ -230,7 +232,7 @@ interface MeasurementsTable {
   role: MeasurementRole
   /** Class of the device when it was measured. */
   hardware_class: string | null
-  /** Null for the baseline: the source model itself. */
+  /** Of the winner. Null for the baseline, the source model, and for a re-benchmark, which is of the deployment's winner. */
   variant_digest: string | null
   measured_at_ms: number
   p50_ms: number
@@ -247,6 +249,8 @@ interface MeasurementsTable {
   /** RebenchmarkReport.change, of a re-benchmark. */
   change: string | null
   drifted: number | null
+  /** Position of the report this came from: a result told twice counts once, as the newer report has it. */
+  position: number
 }
 
 interface LatencyHistogramsTable {
