@@ -11,6 +11,7 @@ import {
   sortedCopy,
   wilsonInterval,
 } from '@edgefit/shared/stats'
+import { insertMeasurement, insertTrial } from '../../controller/fleet/results.ts'
 import { openStore } from '../../controller/store/open-store.ts'
 import type { ControllerDatabase, MeasurementRole, NewDeploymentRow } from '../../controller/store/schema.ts'
 
@@ -250,7 +251,7 @@ async function insertSearch(db: ControllerDatabase, id: string, device: string, 
     const { againstBaseline: _, ...rest } = measure(1, 0, 1, split)
     return rest
   }
-  await insertTrial(
+  await storeTrial(
     db,
     id,
     trialOf(
@@ -260,7 +261,7 @@ async function insertSearch(db: ControllerDatabase, id: string, device: string, 
       [{ reason: 'too-slow', detail: 'p90 above the budget' }],
     ),
   )
-  await insertMeasurement(db, { id, device, role: 'baseline', digest: null, measurement: baseline('evaluation') })
+  await storeMeasurement(db, { id, device, role: 'baseline', digest: null, measurement: baseline('evaluation') })
   for (const [index, candidate] of search.candidates.entries()) {
     const trialId = index + 1
     const { label, ratio, accuracyLost = 0, sizeRatio = 0.27, failure, losses = [], won } = candidate
@@ -272,10 +273,10 @@ async function insertSearch(db: ControllerDatabase, id: string, device: string, 
             variant: variantOf(id, trialId, sizeRatio),
             measurement: measure(ratio, accuracyLost, sizeRatio, 'tuning'),
           }
-    await insertTrial(db, id, trialOf(trialId, recipe(label, [QUANTIZE]), outcome, losses))
+    await storeTrial(db, id, trialOf(trialId, recipe(label, [QUANTIZE]), outcome, losses))
     if (!won || ratio === undefined) continue
     const measurement = measure(ratio, accuracyLost, sizeRatio, 'evaluation')
-    await insertMeasurement(db, { id, device, role: 'winner', digest: digestOf(`${id}/${trialId}`), measurement })
+    await storeMeasurement(db, { id, device, role: 'winner', digest: digestOf(`${id}/${trialId}`), measurement })
   }
 }
 
@@ -297,14 +298,13 @@ async function insertRebenchmark(db: ControllerDatabase, id: string, options: Re
     throttled: false,
     atMs: options.atMs ?? NOW_MS - 3 * HOUR_MS,
   })
-  await insertMeasurement(db, {
+  await storeMeasurement(db, {
     id,
     device: winner.device_id,
     role: 'rebenchmark',
-    digest: winner.variant_digest,
+    digest: null,
     measurement: { ...measurement, accuracy: null },
-    change: options.change,
-    drifted: options.drifted,
+    rebenchmark: { change: options.change, drifted: options.drifted },
   })
 }
 
@@ -314,62 +314,27 @@ interface StoredMeasurement {
   readonly role: MeasurementRole
   readonly digest: string | null
   readonly measurement: Measurement
-  readonly change?: RebenchmarkOptions['change']
-  readonly drifted?: boolean
+  readonly rebenchmark?: Pick<RebenchmarkOptions, 'change' | 'drifted'>
 }
 
-async function insertMeasurement(db: ControllerDatabase, stored: StoredMeasurement): Promise<void> {
-  const { id, device, role, digest, measurement, change, drifted } = stored
-  const row = await db
-    .insertInto('measurements')
-    .values({
-      deployment_id: id,
-      attempt: 1,
-      device_id: device,
-      role,
-      hardware_class: null,
-      variant_digest: digest,
-      measured_at_ms: measurement.measuredAtMs,
-      p50_ms: measurement.latencyMs.p50,
-      p90_ms: measurement.latencyMs.p90,
-      p99_ms: measurement.latencyMs.p99,
-      p90_bound_ms: measurement.latencyMs.p90Bound,
-      run_count: measurement.latencyMs.count,
-      accuracy_metric: measurement.accuracy?.metric ?? null,
-      accuracy: measurement.accuracy?.value ?? null,
-      size_bytes: measurement.sizeBytes,
-      peak_rss_bytes: measurement.peakRssBytes,
-      measurement: JSON.stringify({ ...measurement, histogram: '' }),
-      change: change ? JSON.stringify(change) : null,
-      drifted: drifted === undefined ? null : drifted ? 1 : 0,
-    })
-    .returning('id')
-    .executeTakeFirstOrThrow()
-  await db
-    .insertInto('latency_histograms')
-    .values({ measurement_id: row.id, histogram: measurement.histogram })
-    .execute()
+async function storeMeasurement(db: ControllerDatabase, stored: StoredMeasurement): Promise<void> {
+  const { id: deployment, device: deviceId, role, digest: variantDigest, measurement, rebenchmark } = stored
+  const device = await db.selectFrom('devices').selectAll().where('id', '=', deviceId).executeTakeFirstOrThrow()
+  await insertMeasurement(db, {
+    deployment,
+    attempt: 1,
+    device,
+    role,
+    variantDigest,
+    measurement,
+    position: measurement.measuredAtMs,
+    ...(rebenchmark && { rebenchmark }),
+  })
 }
 
-async function insertTrial(db: ControllerDatabase, deploymentId: string, trial: Trial): Promise<void> {
-  const measurement = trial.outcome.kind === 'measured' ? trial.outcome.measurement : undefined
-  await db
-    .insertInto('trials')
-    .values({
-      deployment_id: deploymentId,
-      attempt: 1,
-      trial_id: trial.id,
-      recipe_digest: trial.recipeDigest,
-      label: trial.recipe.label ?? null,
-      outcome: trial.outcome.kind,
-      p90_bound_ms: measurement?.latencyMs.p90Bound ?? null,
-      accuracy: measurement?.accuracy?.value ?? null,
-      size_bytes: measurement?.sizeBytes ?? null,
-      trial: JSON.stringify({ ...trial, losses: [] }),
-      losses: JSON.stringify(trial.losses),
-      position: trial.id + 1,
-    })
-    .execute()
+function storeTrial(db: ControllerDatabase, deployment: string, trial: Trial): Promise<void> {
+  const { losses, id } = trial
+  return insertTrial(db, { deployment, attempt: 1, trial: { ...trial, losses: [] }, losses, position: id + 1 })
 }
 
 interface MeasurementOptions {
