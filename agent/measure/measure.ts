@@ -1,5 +1,5 @@
 import type { Measurement, SPLITS, SplitSpec, Task } from '@edgefit/shared/model'
-import type { Effort, JobProgress, Loadable } from './jobs.ts'
+import type { Effort, Loadable } from './jobs.ts'
 import type { JobFailure, JobResult, JobRunner, RunOptions } from './runner.ts'
 
 export interface MeasureInput {
