@@ -1,3 +1,13 @@
+export { decodeBitmap, encodeBitmap } from './bitmap.ts'
+export {
+  allocateChunkFrame,
+  CHUNK_BACKLOG_DROP_BYTES,
+  CHUNK_HEADER_BYTES,
+  type ChunkFrame,
+  decodeChunkFrame,
+  MAX_CHUNK_BYTES,
+  MAX_WINDOW_BYTES,
+} from './chunk-frame.ts'
 export {
   assertMessageSize,
   type DocumentName,
