@@ -63,10 +63,10 @@ export function decodeDocument<Document extends DocumentName>(name: Document, by
 
 /**
  * Like {@link decodeDocument} for a report batch, but a report that this version cannot read does not take its
- * neighbours with it. `unreadable` reports will not become readable by being sent again.
+ * neighbours with it; all of them may be. `unreadable` ones will not become readable by being sent again.
  */
 export function decodeReports(bytes: Uint8Array): {
-  readonly batch: Omit<ReportBatch, 'reports'> & { readonly reports: readonly Report[] }
+  readonly batch: ReportBatch
   readonly unreadable: readonly { readonly seq: number; readonly message: string }[]
 } {
   const envelope = parseWith(ReportEnvelope, parseVersioned('reports', bytes), 'reports', 'PROTOCOL_INVALID')

@@ -37,6 +37,7 @@ export {
   StatusReport,
   TrialReport,
 } from './messages.ts'
+export { CANDIDATE_CLIENT_PREFIX, CANDIDATE_USER } from './sign-in.ts'
 export {
   controllerSubscriptions,
   DOWN_CHANNELS,

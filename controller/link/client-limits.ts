@@ -1,0 +1,44 @@
+import { MAX_MESSAGE_BYTES } from '@edgefit/shared/protocol'
+import type { Client } from 'aedes'
+
+/** Beyond this much unread, chunks for the client are dropped: it asks for them again. */
+const DROP_CHUNKS_ABOVE_BYTES = 5 * 2 ** 20
+/** Beyond this much unread it is cut off. */
+const CUT_OFF_ABOVE_BYTES = 8 * 2 ** 20
+/** A message, its topic and headers. */
+const MAX_PACKET_BYTES = MAX_MESSAGE_BYTES + 1024
+/** What an unauthenticated client may send at once: CONNECT with credentials and a will. */
+const MAX_CONNECT_BYTES = 8 * 1024
+
+/** Parts of aedes' client that its types leave out. A test for each limit notices when a new version moves them. */
+interface ClientInternals {
+  waitForDrain(done: (error: Error | null, client: Client) => void): void
+  readonly _parser: { readonly packet: { readonly length: number } }
+}
+
+/**
+ * Keeps a client that stops reading from delaying the others. By default a write waits for the socket to drain, and
+ * with it the message it belongs to, for every other subscriber and for its publisher. Here a write never waits: what
+ * a client leaves unread stays in its socket's buffer, up to a limit.
+ */
+export function neverWaitForReader(client: Client): void {
+  const internals = client as Client & ClientInternals
+  internals.waitForDrain = (done) => {
+    if (client.conn.writableLength > CUT_OFF_ABOVE_BYTES) client.conn.destroy(new Error('the client does not read'))
+    setImmediate(done, null, client)
+  }
+}
+
+/** Whether a client still has room for a message that may be lost. */
+export function hasRoomForChunk(client: Client): boolean {
+  return client.conn.writableLength <= DROP_CHUNKS_ABOVE_BYTES
+}
+
+/** Cuts a client off as soon as it announces a packet longer than any it may send, before its bytes pile up. */
+export function limitPacketSize(client: Client): void {
+  const internals = client as Client & ClientInternals
+  client.conn.on('readable', () => {
+    const limitBytes = client.connected ? MAX_PACKET_BYTES : MAX_CONNECT_BYTES
+    if (internals._parser.packet.length > limitBytes) client.conn.destroy(new Error('packet too long'))
+  })
+}
