@@ -24,7 +24,7 @@ export interface FitPorts {
   readonly limits: LabLimits
   /** Epoch milliseconds. */
   readonly now: () => number
-  readonly onEvent: (event: StudyEvent) => void
+  readonly onEvent: (event: StudyEvent) => Promise<void> | void
 }
 
 /** Fits `source` to this box: the one search behind `edgefit-agent optimize` and every deployment. */

@@ -31,11 +31,14 @@ export interface StudyPorts {
   readonly store: StudyStore
   /** Monotonic. */
   readonly now: () => number
-  readonly onEvent: (event: StudyEvent) => void
+  /** Awaited: a trial is journalled before the next one starts. */
+  readonly onEvent: (event: StudyEvent) => Promise<void> | void
 }
 
 export type StudyEvent =
   | { readonly kind: 'step'; readonly what: string }
+  /** The choice is made; it is now measured on the evaluation split. */
+  | { readonly kind: 'evaluating' }
   | { readonly kind: 'planned'; readonly trials: number }
   | { readonly kind: 'trial'; readonly trial: Trial; readonly done: number; readonly best: Candidate | undefined }
 
@@ -74,7 +77,7 @@ export async function runStudy(input: StudyInput, ports: StudyPorts, signal: Abo
   const study = new Study(input, ports, await ports.store.finished(input.key), signal)
   const baseline = await study.measureBaseline()
   const recipes = input.candidates(baseline.runtime)
-  ports.onEvent({ kind: 'planned', trials: recipes.length + 1 })
+  await ports.onEvent({ kind: 'planned', trials: recipes.length + 1 })
 
   const notes: string[] = []
   for (const [index, recipe] of recipes.entries()) {
@@ -106,7 +109,7 @@ class Study {
   async measureBaseline(): Promise<Recipe> {
     const known = [...this.#finished.values()].find((trial) => trial.id === 0 && trial.outcome.kind === 'measured')
     if (known !== undefined) {
-      this.#add(known)
+      await this.#add(known)
       return known.recipe
     }
     const runtime = await this.#tune(this.#input.sourcePath)
@@ -123,17 +126,17 @@ class Study {
     const digest = recipeDigest(recipe)
     const known = this.#finished.get(digest)
     if (known !== undefined) {
-      this.#add({ ...known, id })
+      await this.#add({ ...known, id })
       return
     }
-    this.#ports.onEvent({ kind: 'step', what: `trying ${labelOf(recipe)}` })
+    await this.#ports.onEvent({ kind: 'step', what: `trying ${labelOf(recipe)}` })
     const startedMs = this.#ports.now()
     const outcome = await this.#outcomeOf(recipe)
     const durationMs = this.#ports.now() - startedMs
     const trial: Trial = { id, recipe, recipeDigest: digest, outcome, losses: [], durationMs }
     if (!(outcome.kind === 'failed' && outcome.reason === 'interrupted'))
       await this.#ports.store.save(this.#input.key, trial)
-    this.#add(trial)
+    await this.#add(trial)
   }
 
   /** Quantized models are often too small for the threads that suit fp32: the leader's own best settings are a trial too. */
@@ -161,7 +164,8 @@ class Study {
       ...trial,
       losses: [...(choice.losses.get(trial.id) ?? [])],
     }))
-    this.#ports.onEvent({ kind: 'step', what: 'measuring fp32 on the evaluation split' })
+    await this.#ports.onEvent({ kind: 'evaluating' })
+    await this.#ports.onEvent({ kind: 'step', what: 'measuring fp32 on the evaluation split' })
     const fp32 = this.#fp32()
     const baseline = await this.#evaluate(fp32, null)
     const base = { baseline, undecided: choice.undecided }
@@ -202,7 +206,7 @@ class Study {
     if (built.digest !== trial.outcome.variant.digest) {
       throw new EdgefitError('the chosen recipe gave other bytes when it was built again', { code: 'TRIAL_FAILED' })
     }
-    this.#ports.onEvent({ kind: 'step', what: `measuring ${chosen.label} on the evaluation split` })
+    await this.#ports.onEvent({ kind: 'step', what: `measuring ${chosen.label} on the evaluation split` })
     const measurement = await this.#evaluate({ path: built.path, runtime: trial.recipe.runtime }, fp32)
     const { digest, sizeBytes, path, resolved } = built
     return { trialId: trial.id, recipe: resolved, digest, sizeBytes, path, measurement }
@@ -236,7 +240,7 @@ class Study {
     const [only, ...others] = this.#input.runtimeCandidates
     if (only === undefined) throw new RangeError('a study needs at least one candidate for the runtime settings')
     if (others.length === 0) return only
-    this.#ports.onEvent({ kind: 'step', what: 'timing runtime settings' })
+    await this.#ports.onEvent({ kind: 'step', what: 'timing runtime settings' })
     const tuned = await this.#ports.lab.tuneRuntime(path, [only, ...others], this.#signal)
     if (tuned.kind === 'failed') throw failure('no runtime settings could be timed', tuned)
     const fastestMs = Math.min(...tuned.timings.map(({ p50Ms }) => p50Ms))
@@ -266,10 +270,10 @@ class Study {
     return { trialId, label: labelOf(trial.recipe), measurement: trial.outcome.measurement }
   }
 
-  #add(trial: Trial): void {
+  async #add(trial: Trial): Promise<void> {
     this.#trials.set(trial.id, trial)
     const best = this.#trials.get(0)?.outcome.kind === 'measured' ? this.choice().winner : undefined
-    this.#ports.onEvent({ kind: 'trial', trial, done: this.#trials.size, best })
+    await this.#ports.onEvent({ kind: 'trial', trial, done: this.#trials.size, best })
   }
 }
 
