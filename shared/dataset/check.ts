@@ -1,19 +1,12 @@
 import { EdgefitError } from '../errors.ts'
+import type { TensorSpec } from '../model/primitives.ts'
 import type { Task } from '../model/task.ts'
 import { LABELS, type RowSpec } from './dataset.ts'
-import type { ElementType } from './tensor-array.ts'
 
-/** A model input or output: `dataType` as ONNX names it; in `dims` what is no number is symbolic or unknown. */
-export interface ModelValue {
-  readonly name: string
-  readonly dataType: string
-  /** Null when the model does not state the rank. */
-  readonly dims: readonly (number | string | null | undefined)[] | null
-}
-
+/** What a model takes and gives, as `describeIo` of shared/onnx tells it. */
 export interface ModelIo {
-  readonly inputs: readonly ModelValue[]
-  readonly outputs: readonly ModelValue[]
+  readonly inputs: readonly TensorSpec[]
+  readonly outputs: readonly TensorSpec[]
 }
 
 /**
@@ -24,21 +17,6 @@ export interface ModelIo {
  * - `whole`: the input has no batch axis (a scalar, a state): one row is fed as it is, dims are those of the row.
  */
 export type RowLayout = { readonly kind: 'batched'; readonly largestBatch: 1 | undefined } | { readonly kind: 'whole' }
-
-const ELEMENT_TYPES: Readonly<Record<string, ElementType>> = {
-  FLOAT: 'float32',
-  DOUBLE: 'float64',
-  FLOAT16: 'float16',
-  INT8: 'int8',
-  UINT8: 'uint8',
-  INT16: 'int16',
-  UINT16: 'uint16',
-  INT32: 'int32',
-  UINT32: 'uint32',
-  INT64: 'int64',
-  UINT64: 'uint64',
-  BOOL: 'bool',
-}
 
 /**
  * Checks names, types and shapes of a dataset against a model and what labels its task needs; the values of the labels
@@ -75,8 +53,7 @@ export function checkDatasetFitsModel(
 }
 
 /** Undefined when rows of this shape do not fit the input. Symbolic and unknown dims take any length. */
-export function rowLayout(rowShape: readonly number[], dims: ModelValue['dims']): RowLayout | undefined {
-  if (dims === null) return { kind: 'batched', largestBatch: undefined }
+export function rowLayout(rowShape: readonly number[], dims: TensorSpec['dims']): RowLayout | undefined {
   const [batch, ...rest] = dims
   const batchFits = typeof batch !== 'number' || batch === 1
   if (dims.length > 0 && batchFits && fits(rowShape, rest)) {
@@ -86,31 +63,26 @@ export function rowLayout(rowShape: readonly number[], dims: ModelValue['dims'])
 }
 
 /** Number of classes: the last axis of the first output, where the model states it. */
-export function classCount(outputs: readonly ModelValue[]): number | undefined {
+export function classCount(outputs: readonly TensorSpec[]): number | undefined {
   const dims = outputs[0]?.dims ?? []
   const last = dims.at(-1)
   return dims.length >= 2 && typeof last === 'number' ? last : undefined
 }
 
-function fits(shape: readonly number[], dims: readonly (number | string | null | undefined)[]): boolean {
+function fits(shape: readonly number[], dims: readonly (number | string | null)[]): boolean {
   return shape.length === dims.length && dims.every((dim, axis) => typeof dim !== 'number' || dim === shape[axis])
 }
 
-function checkType(row: RowSpec, input: ModelValue): void {
-  const expected = ELEMENT_TYPES[input.dataType]
-  if (expected === undefined) {
-    throw mismatch(input.name, `model input "${input.name}" is ${input.dataType}, which a dataset cannot hold`)
-  }
-  if (row.dtype !== expected) {
-    throw mismatch(
-      input.name,
-      `array "${input.name}" is ${row.dtype}, the model input is ${expected}; convert it with .astype("${expected}")`,
-    )
-  }
+function checkType(row: RowSpec, input: TensorSpec): void {
+  if (row.dtype === input.type) return
+  throw mismatch(
+    input.name,
+    `array "${input.name}" is ${row.dtype}, the model input is ${input.type}; convert it with .astype("${input.type}")`,
+  )
 }
 
-function shapeFault(rowShape: readonly number[], { name, dims }: ModelValue): string {
-  const [batch, ...rest] = dims ?? []
+function shapeFault(rowShape: readonly number[], { name, dims }: TensorSpec): string {
+  const [batch, ...rest] = dims
   if (typeof batch === 'number' && batch > 1 && fits(rowShape, rest)) {
     return `model input "${name}" fixes a batch of ${batch}; export the model with a symbolic batch axis, or with 1`
   }
@@ -121,7 +93,7 @@ function shapeFault(rowShape: readonly number[], { name, dims }: ModelValue): st
   )
 }
 
-function checkLabelSpec(labels: RowSpec, output: ModelValue | undefined, kind: Task['kind']): void {
+function checkLabelSpec(labels: RowSpec, output: TensorSpec | undefined, kind: Task['kind']): void {
   if (kind === 'custom') return
   const given = samplesOf(labels.shape)
   if (kind === 'regression') {
@@ -154,17 +126,17 @@ function isSingle(shape: readonly number[]): boolean {
   return shape.length === 0 || (shape.length === 1 && shape[0] === 1)
 }
 
-function dimsText(dims: ModelValue['dims']): string {
-  return dims === null ? 'an unknown rank' : `[${dims.map(dimText).join(', ')}]`
+function dimsText(dims: TensorSpec['dims']): string {
+  return `[${dims.map(dimText).join(', ')}]`
 }
 
 /** A shape as NumPy prints it, with the sample axis in front. */
-function samplesOf(row: readonly (number | string | null | undefined)[]): string {
+function samplesOf(row: readonly (number | string | null)[]): string {
   return row.length === 0 ? '(N,)' : `(N, ${row.map(dimText).join(', ')})`
 }
 
-function dimText(dim: number | string | null | undefined): string {
-  return dim === null || dim === undefined ? '?' : String(dim)
+function dimText(dim: number | string | null): string {
+  return dim === null ? '?' : String(dim)
 }
 
 function mismatch(array: string, message: string): EdgefitError {

@@ -2,12 +2,12 @@ export {
   checkDatasetFitsModel,
   classCount,
   type ModelIo,
-  type ModelValue,
   type RowLayout,
   rowLayout,
 } from './check.ts'
 export { checkLabels } from './check-labels.ts'
 export { type Dataset, LABELS, openDataset, type RowSpec } from './dataset.ts'
+export { inferTask } from './infer-task.ts'
 export type { ArrayInfo } from './npy.ts'
 export { countSamples, listNpz } from './npz-entries.ts'
 export { unpackNpz } from './npz-unpack.ts'

@@ -4,6 +4,7 @@ import {
   checkDatasetFitsModel,
   checkLabels,
   classCount,
+  inferTask,
   type ModelIo,
   openDataset,
   type RowSpec,
@@ -15,13 +16,33 @@ import { npz, soon, temporaryDirectories } from './fixtures.ts'
 const newDirectory = temporaryDirectories()
 
 const IMAGES: ModelIo = {
-  inputs: [{ name: 'x', dataType: 'FLOAT', dims: ['N', 1, 28, 28] }],
-  outputs: [{ name: 'logits', dataType: 'FLOAT', dims: ['N', 10] }],
+  inputs: [{ name: 'x', type: 'float32' as const, dims: ['N', 1, 28, 28] }],
+  outputs: [{ name: 'logits', type: 'float32' as const, dims: ['N', 10] }],
 }
 const x: RowSpec = { dtype: 'float32', shape: [1, 28, 28] }
 const labels: RowSpec = { dtype: 'int64', shape: [] }
 const arrays = (entries: Record<string, RowSpec>) => new Map(Object.entries(entries))
 const classification = { kind: 'classification' } as const
+
+describe('inferTask', () => {
+  const output = (...dims: (number | string | null)[]) => ({ outputs: [{ name: 'y', type: 'float32' as const, dims }] })
+
+  it.each([
+    ['int64', [], ['N', 10], 'classification'],
+    ['uint8', [1], ['N', 10], 'classification'],
+    ['int64', [], ['N', 1], 'binary-score'],
+    ['int64', [], ['N'], 'binary-score'],
+    ['float32', [3], ['N', 3], 'regression'],
+    ['int64', [], ['N', 'classes'], undefined],
+    ['int64', [5], ['N', 5, 10], undefined],
+  ] as const)('takes %s labels of row shape %j and an output of %j for %s', (dtype, shape, dims, kind) => {
+    expect(inferTask(arrays({ x, labels: { dtype, shape } }), output(...dims))?.kind).toBe(kind)
+  })
+
+  it('leaves it open without labels', () => {
+    expect(inferTask(arrays({ x }), output('N', 10))).toBeUndefined()
+  })
+})
 
 describe('checkDatasetFitsModel', () => {
   it.each([
@@ -32,9 +53,12 @@ describe('checkDatasetFitsModel', () => {
     expect(() => checkDatasetFitsModel(arrays(entries), IMAGES, classification)).not.toThrow()
   })
 
-  it('accepts a fixed batch of one, unknown dims, and an unknown rank', () => {
-    for (const dims of [[1, 1, 28, 28], [null, 1, null, 'width'], [undefined, undefined, 28, 28], null]) {
-      const io = { ...IMAGES, inputs: [{ name: 'x', dataType: 'FLOAT', dims }] }
+  it('accepts a fixed batch of one and unknown dims', () => {
+    for (const dims of [
+      [1, 1, 28, 28],
+      [null, 1, null, 'width'],
+    ]) {
+      const io = { ...IMAGES, inputs: [{ name: 'x', type: 'float32' as const, dims }] }
       expect(() => checkDatasetFitsModel(arrays({ x }), io, null)).not.toThrow()
     }
   })
@@ -42,9 +66,9 @@ describe('checkDatasetFitsModel', () => {
   it('accepts scalars and states, which have no batch axis first', () => {
     const voice: ModelIo = {
       inputs: [
-        { name: 'input', dataType: 'FLOAT', dims: [null, null] },
-        { name: 'state', dataType: 'FLOAT', dims: [2, null, 128] },
-        { name: 'sr', dataType: 'INT64', dims: [] },
+        { name: 'input', type: 'float32' as const, dims: [null, null] },
+        { name: 'state', type: 'float32' as const, dims: [2, null, 128] },
+        { name: 'sr', type: 'int64' as const, dims: [] },
       ],
       outputs: [],
     }
@@ -79,18 +103,15 @@ describe('checkDatasetFitsModel', () => {
   })
 
   it('refuses models it cannot feed', () => {
-    const io = (dataType: string, dims: (number | string)[]) => ({ ...IMAGES, inputs: [{ name: 'x', dataType, dims }] })
+    const io = (dims: (number | string)[]) => ({ ...IMAGES, inputs: [{ name: 'x', type: 'float32' as const, dims }] })
 
-    expect(() => checkDatasetFitsModel(arrays({ x }), io('FLOAT', [8, 1, 28, 28]), null)).toThrow(/fixes a batch of 8/)
-    expect(() => checkDatasetFitsModel(arrays({ x }), io('STRING', ['N', 1, 28, 28]), null)).toThrow(/STRING/)
-    expect(() => checkDatasetFitsModel(arrays({ x }), io('FLOAT', []), null)).toThrow(/reshape it to \(N,\)/)
-    expect(() => checkDatasetFitsModel(arrays({ x }), io('FLOAT', [2, 'N', 28]), null)).toThrow(
-      /reshape it to \(N, 2, N, 28\)/,
-    )
+    expect(() => checkDatasetFitsModel(arrays({ x }), io([8, 1, 28, 28]), null)).toThrow(/fixes a batch of 8/)
+    expect(() => checkDatasetFitsModel(arrays({ x }), io([]), null)).toThrow(/reshape it to \(N,\)/)
+    expect(() => checkDatasetFitsModel(arrays({ x }), io([2, 'N', 28]), null)).toThrow(/reshape it to \(N, 2, N, 28\)/)
   })
 
   it('holds regression labels to the shape of the output', () => {
-    const io = (dims: (number | string)[]) => ({ ...IMAGES, outputs: [{ name: 'y', dataType: 'FLOAT', dims }] })
+    const io = (dims: (number | string)[]) => ({ ...IMAGES, outputs: [{ name: 'y', type: 'float32' as const, dims }] })
     const check = (shape: number[], dims: (number | string)[]) => () =>
       checkDatasetFitsModel(arrays({ x, labels: { dtype: 'float32', shape } }), io(dims), { kind: 'regression' })
 
@@ -122,8 +143,8 @@ describe('rowLayout', () => {
 describe('classCount', () => {
   it('is the last axis of the first output', () => {
     expect(classCount(IMAGES.outputs)).toBe(10)
-    expect(classCount([{ name: 'y', dataType: 'FLOAT', dims: ['N', 'classes'] }])).toBeUndefined()
-    expect(classCount([{ name: 'y', dataType: 'FLOAT', dims: [10] }])).toBeUndefined()
+    expect(classCount([{ name: 'y', type: 'float32' as const, dims: ['N', 'classes'] }])).toBeUndefined()
+    expect(classCount([{ name: 'y', type: 'float32' as const, dims: [10] }])).toBeUndefined()
     expect(classCount([])).toBeUndefined()
   })
 })
@@ -135,7 +156,7 @@ describe('checkLabels', () => {
     await unpackNpz(npz('plain'), dir, soon())
     return openDataset(dir)
   }
-  const outputs = (classes: number) => ({ outputs: [{ name: 'y', dataType: 'FLOAT', dims: ['N', classes] }] })
+  const outputs = (classes: number) => ({ outputs: [{ name: 'y', type: 'float32' as const, dims: ['N', classes] }] })
 
   it('finds a label the model has no class for', async () => {
     const dataset = await open()
