@@ -1,0 +1,137 @@
+import { EdgefitError } from '@edgefit/shared'
+import type { Pass, Recipe } from '@edgefit/shared/model'
+import { encodeModel, type Model } from '@edgefit/shared/onnx'
+import type { Interval } from './affine.ts'
+import { type CalibrationProgress, type CalibrationSource, collectRanges } from './calibration/collect.ts'
+import { foldBatchNorm } from './fold-batch-norm.ts'
+import { type PassReport, type PassResult, passReport } from './pass-report.ts'
+import { quantizeDynamic } from './quantize-dynamic.ts'
+import { quantizeStatic } from './quantize-static/quantize-static.ts'
+import type { OpenSession } from './runtime-port.ts'
+
+export interface BuildInput {
+  readonly source: Model
+  readonly recipe: Recipe
+  readonly calibration: CalibrationSource
+  readonly openSession: OpenSession
+  /** Threads for calibration runs. */
+  readonly threads: number
+  readonly onProgress?: (event: BuildProgress) => void
+  readonly signal: AbortSignal
+}
+
+/** Reported as a pass begins (without `calibration`) and while it calibrates. */
+export interface BuildProgress {
+  readonly pass: Pass['pass']
+  /** Position in the recipe. */
+  readonly index: number
+  readonly count: number
+  readonly calibration?: CalibrationProgress
+}
+
+export interface BuiltVariant {
+  readonly model: Model
+  /** `model` as a file. */
+  readonly bytes: Uint8Array
+  /** The recipe with everything that calibration found: gives the same bytes anywhere, without calibration. */
+  readonly resolved: Recipe
+  readonly reports: readonly PassReport[]
+}
+
+/**
+ * Applies the recipe's passes in order. The same source, recipe and calibration samples give the same bytes, on one class
+ * of hardware; a resolved recipe gives them anywhere.
+ *
+ * @throws EdgefitError, whose message names the pass: MODEL_UNSUPPORTED, MODEL_INVALID and RECIPE_INVALID as the pass
+ * says, what the runtime port throws while calibrating, otherwise PASS_FAILED with the cause. The signal's reason when
+ * aborted.
+ */
+export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
+  let model = input.source
+  const passes: Pass[] = []
+  const reports: PassReport[] = []
+  const { passes: steps } = input.recipe
+  for (const [index, pass] of steps.entries()) {
+    input.signal.throwIfAborted()
+    const progress = { pass: pass.pass, index, count: steps.length }
+    input.onProgress?.(progress)
+    try {
+      const onCalibration = (calibration: CalibrationProgress): void => input.onProgress?.({ ...progress, calibration })
+      const { resolved, result } = await applyPass(model, pass, input, onCalibration)
+      reports.push(passReport(pass.pass, model, result))
+      passes.push(resolved)
+      model = result.model
+    } catch (cause) {
+      input.signal.throwIfAborted()
+      throw explained(pass.pass, index, cause)
+    }
+  }
+  return { model, bytes: encodeModel(model), resolved: { ...input.recipe, passes }, reports }
+}
+
+interface Applied {
+  readonly resolved: Pass
+  readonly result: PassResult
+}
+
+function applyPass(
+  model: Model,
+  pass: Pass,
+  input: BuildInput,
+  onProgress: (progress: CalibrationProgress) => void,
+): Applied | Promise<Applied> {
+  switch (pass.pass) {
+    case 'fold-batch-norm':
+      return { resolved: pass, result: foldBatchNorm(model) }
+    case 'quantize-dynamic':
+      return { resolved: pass, result: quantizeDynamic(model, { ...pass.weights, exclude: pass.exclude }) }
+    case 'quantize-static':
+      return applyStatic(model, pass, input, onProgress)
+  }
+}
+
+async function applyStatic(
+  model: Model,
+  pass: Extract<Pass, { pass: 'quantize-static' }>,
+  { calibration, openSession, threads, signal }: BuildInput,
+  onProgress: (progress: CalibrationProgress) => void,
+): Promise<Applied> {
+  const { activations, weights, exclude } = pass
+  const quantization = quantizeStatic(model, { activations: activations.type, weights, exclude })
+  if (pass.ranges !== undefined) {
+    const ranges = Object.entries(pass.ranges).map(([tensor, [min, max]]): [string, Interval] => [tensor, { min, max }])
+    return { resolved: pass, result: quantization.apply(new Map(ranges)) }
+  }
+  const { samples } = pass.calibration
+  if (samples > calibration.count) {
+    throw new EdgefitError(
+      `calibration wants ${samples} samples and the dataset's calibration split has ${calibration.count}; lower "samples" or enlarge the split`,
+      { code: 'DATASET_INVALID', details: { samples, available: calibration.count } },
+    )
+  }
+  const ranges = await collectRanges({
+    model: quantization.prepared,
+    tensors: quantization.observe,
+    method: pass.calibration,
+    samples,
+    source: calibration,
+    openSession,
+    threads,
+    onProgress,
+    signal,
+  })
+  const embedded = Object.fromEntries(
+    [...ranges].map(([tensor, { min, max }]) => [tensor, [min, max] as [number, number]]),
+  )
+  return { resolved: { ...pass, ranges: embedded }, result: quantization.apply(ranges) }
+}
+
+function explained(pass: string, index: number, cause: unknown): EdgefitError {
+  const known = cause instanceof EdgefitError ? cause : undefined
+  const message = cause instanceof Error ? cause.message : String(cause)
+  return new EdgefitError(`pass ${index + 1}, ${pass}: ${message}`, {
+    code: known?.code ?? 'PASS_FAILED',
+    details: { ...known?.details, pass, index },
+    cause,
+  })
+}

@@ -1,0 +1,42 @@
+import type { Profile } from '@edgefit/shared/model'
+import type { QuantizedType } from './affine.ts'
+
+/** How activations and weights are stored: what `quantize-static` calls `activations` and `weights`. */
+export interface QuantizationFlavour {
+  /** For labels: activations first. */
+  readonly name: string
+  readonly activations: { readonly type: QuantizedType }
+  readonly weights: { readonly type: 'int8'; readonly reducedRange: boolean }
+  /** The multiply-add of this CPU saturates with it: only an accuracy measured on it counts. */
+  readonly mayOverflow: boolean
+}
+
+const S8S8: QuantizationFlavour = {
+  name: 'S8S8',
+  activations: { type: 'int8' },
+  weights: { type: 'int8', reducedRange: false },
+  mayOverflow: false,
+}
+const U8S8: QuantizationFlavour = { ...S8S8, name: 'U8S8', activations: { type: 'uint8' } }
+const U8S7: QuantizationFlavour = {
+  ...U8S8,
+  name: 'U8S8 with 7-bit weights',
+  weights: { type: 'int8', reducedRange: true },
+}
+
+/**
+ * The flavours that onnxruntime has fast kernels for on such a CPU, the best bet first.
+ *
+ * ARM kernels want both sides signed. On x64, U8S8 and S8S8 run the same kernels (the runtime turns int8 activations into
+ * uint8), which without VNNI add pairs of products in 16 bits: 7-bit weights cannot overflow there, 8-bit ones may.
+ */
+export function quantizationFlavours(
+  cpu: Pick<Profile['cpu'], 'architecture' | 'features'>,
+): readonly QuantizationFlavour[] {
+  if (cpu.architecture === 'arm64') return [S8S8]
+  const hasVnni = cpu.features.some((feature) => VNNI.has(feature))
+  return hasVnni ? [U8S8, S8S8] : [U8S7, { ...U8S8, mayOverflow: true }]
+}
+
+/** As /proc/cpuinfo spells them. */
+const VNNI: ReadonlySet<string> = new Set(['avx512_vnni', 'avx_vnni', 'avx_vnni_int8', 'amx_int8'])

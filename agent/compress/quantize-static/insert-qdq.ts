@@ -1,0 +1,161 @@
+import {
+  asFloat32,
+  editGraph,
+  type Graph,
+  type GraphEditor,
+  intValue,
+  type Node,
+  node,
+  type Tensor,
+} from '@edgefit/shared/onnx'
+import { type AffineParams, asymmetricParams, FULL_RANGE, type QuantizedType, quantizeInto } from '../affine.ts'
+import { minimalWeightScales, quantizeBias } from '../quantize-bias.ts'
+import { quantizeWeights } from '../quantize-weights.ts'
+import { addParams, addValues, type ParamNames, typeOfValues } from '../quantized-constants.ts'
+import type { LayerPlan, Point, QuantizationPlan } from './plan.ts'
+
+export interface InsertOptions {
+  readonly activations: QuantizedType
+  readonly weights: { readonly type: 'int8'; readonly perChannel: boolean; readonly reducedRange: boolean }
+}
+
+/**
+ * Writes the plan into the graph as QuantizeLinear and DequantizeLinear pairs, the form that onnxruntime turns into
+ * integer kernels: weights int8 and bias int32 as dequantized constants, activations quantized where they are made.
+ *
+ * A value keeps its name after its pair, so graph outputs do too.
+ */
+export function insertQdq(
+  graph: Graph,
+  plan: QuantizationPlan,
+  params: ReadonlyMap<string, AffineParams>,
+  options: InsertOptions,
+): Graph {
+  const editor = editGraph(graph)
+  const leaders = new Map(plan.points.map((point) => [point.tensor, point.leader]))
+  const paramsOf = (tensor: string): AffineParams => {
+    const found = params.get(leaders.get(tensor) ?? tensor)
+    if (found === undefined) throw new RangeError(`"${tensor}" has no scale`)
+    return found
+  }
+  quantizeLayers(editor, plan, paramsOf, options)
+  quantizeOperands(editor, plan, options.activations)
+  const type = options.activations === 'int8' ? 'INT8' : 'UINT8'
+  const constants = new Map<string, ParamNames>()
+  for (const point of plan.points) {
+    let names = constants.get(point.leader)
+    if (names === undefined) {
+      names = addParams(editor, point.leader, [paramsOf(point.tensor)], type, [])
+      constants.set(point.leader, names)
+    }
+    insertPair(editor, point, names)
+  }
+  editor.prune()
+  return editor.build()
+}
+
+function insertPair(editor: GraphEditor, { tensor, everywhere, readers }: Point, params: ParamNames): void {
+  const quantized = editor.freshName(`${tensor}/quantized`)
+  const inner = editor.freshName(`${tensor}/${everywhere ? 'float' : 'dequantized'}`)
+  const producer = everywhere ? editor.producer(tensor) : undefined
+  if (producer !== undefined) {
+    editor.replace(producer, {
+      ...producer,
+      outputs: producer.outputs.map((output) => (output === tensor ? inner : output)),
+    })
+  } else {
+    // Points come in graph order, so the outputs of the readers still have their own names.
+    const outputs = new Set(readers.flatMap((reader) => reader.outputs))
+    editor.replaceUses(tensor, inner, (consumer) => consumer.outputs.some((output) => outputs.has(output)))
+  }
+  const [from, to] = producer === undefined ? [tensor, inner] : [inner, tensor]
+  editor.add(
+    node({ opType: 'QuantizeLinear', inputs: [from, params.scale, params.zeroPoint], outputs: [quantized] }),
+    node({ opType: 'DequantizeLinear', inputs: [quantized, params.scale, params.zeroPoint], outputs: [to] }),
+  )
+}
+
+/** Layers that share weights share their quantized form: its scales suit all of their biases. */
+function quantizeLayers(
+  editor: GraphEditor,
+  plan: QuantizationPlan,
+  paramsOf: (tensor: string) => AffineParams,
+  { weights: format }: InsertOptions,
+): void {
+  for (const [first, ...others] of bySharedWeights(plan.layers)) {
+    const layers = [first, ...others]
+    const { weights } = first
+    const axis = format.perChannel ? first.axis : undefined
+    const channels = first.axis === undefined ? 1 : (weights.dims[first.axis] ?? 1)
+    const uses = layers.map(({ input, bias }) => ({
+      inputScale: paramsOf(input).scale,
+      bias: bias === undefined ? undefined : asFloat32(bias),
+    }))
+    const perChannel = minimalWeightScales(channels, uses)
+    const minScales = axis === undefined ? [Math.max(...perChannel)] : perChannel
+    const quantized = quantizeWeights(weights, { ...format, ...(axis === undefined ? {} : { axis }), minScales })
+    const name = addDequantized(editor, weights, { ...quantized, axis })
+    for (const layer of layers) {
+      replaceOperand(editor, layer.node, weights.name, name)
+      if (layer.bias === undefined) continue
+      const bias = quantizeBias(asFloat32(layer.bias), paramsOf(layer.input).scale, quantized.params)
+      const flat = { name: layer.bias.name, dims: [bias.values.length] }
+      const biasName = addDequantized(editor, flat, { ...bias, axis: axis === undefined ? undefined : 0 })
+      replaceOperand(editor, layer.node, layer.bias.name, biasName)
+    }
+  }
+}
+
+function bySharedWeights(layers: readonly LayerPlan[]): Iterable<readonly [LayerPlan, ...LayerPlan[]]> {
+  const groups = new Map<string, [LayerPlan, ...LayerPlan[]]>()
+  for (const layer of layers) {
+    const key = `${layer.axis} ${layer.weights.name}`
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [layer])
+    else group.push(layer)
+  }
+  return groups.values()
+}
+
+function quantizeOperands(editor: GraphEditor, plan: QuantizationPlan, type: QuantizedType): void {
+  for (const { node: operator, tensor } of plan.constants) {
+    const real = asFloat32(tensor)
+    const range = { min: real.reduce((a, b) => Math.min(a, b)), max: real.reduce((a, b) => Math.max(a, b)) }
+    const params = asymmetricParams(range, FULL_RANGE[type])
+    const values = type === 'int8' ? new Int8Array(real.length) : new Uint8Array(real.length)
+    quantizeInto(values, real, params, FULL_RANGE[type])
+    const name = addDequantized(editor, tensor, { values, params: [params], axis: undefined })
+    replaceOperand(editor, operator, tensor.name, name)
+  }
+}
+
+/** Layers and operands are done before values are renamed: the first output still identifies the node. */
+function replaceOperand(editor: GraphEditor, { outputs: [output] }: Node, from: string, to: string): void {
+  editor.replaceUses(from, to, (consumer) => consumer.outputs[0] === output)
+}
+
+/** Adds a quantized constant, of the name and dims of `original`, and the node that dequantizes it; the result's name. */
+function addDequantized(
+  editor: GraphEditor,
+  original: Pick<Tensor, 'name' | 'dims'>,
+  quantized: {
+    readonly values: Int8Array | Uint8Array | Int32Array
+    readonly params: readonly AffineParams[]
+    readonly axis: number | undefined
+  },
+): string {
+  const { values, params, axis } = quantized
+  const name = addValues(editor, original.name, original.dims, values)
+  const dims = axis === undefined ? [] : [params.length]
+  const { scale, zeroPoint } = addParams(editor, original.name, params, typeOfValues(values), dims)
+  const output = editor.freshName(`${original.name}/dequantized`)
+  editor.add(
+    node({
+      opType: 'DequantizeLinear',
+      inputs: [name, scale, zeroPoint],
+      outputs: [output],
+      attributes: axis === undefined ? {} : { axis: intValue(axis) },
+    }),
+  )
+  return output
+}

@@ -1,0 +1,153 @@
+import { EdgefitError } from '@edgefit/shared'
+import type { Graph, Node, Tensor } from '@edgefit/shared/onnx'
+import type { Interval } from '../affine.ts'
+import { nodeLabel, refuseUnknownNodes } from '../node-label.ts'
+import type { Layer } from '../operator-roles.ts'
+import { type Selection, selectNodes } from './select.ts'
+import { sharedGroups } from './shared-groups.ts'
+
+/** A value that is quantized and dequantized. */
+export interface Point {
+  readonly tensor: string
+  /**
+   * `true`: every reader gets the dequantized value. `false`: a float operator makes it, and only the layers in `readers`
+   * do.
+   */
+  readonly everywhere: boolean
+  readonly readers: readonly Node[]
+  /** The point whose scale and zero point this one has. */
+  readonly leader: string
+}
+
+/** Scale and zero point that several points have in common. */
+export interface Group {
+  readonly leader: string
+  /** Values whose observed ranges make up the group's; empty when `fixed`. */
+  readonly observe: readonly string[]
+  readonly fixed?: Interval
+  /** Of the Relu or Clip that the quantization has to make redundant. */
+  readonly bounds: Interval
+}
+
+export interface LayerPlan extends Layer {
+  readonly node: Node
+  /** The point that the activation comes from. */
+  readonly input: string
+}
+
+/** A constant operand of an operator that runs on integers. */
+export interface ConstantOperand {
+  readonly node: Node
+  readonly tensor: Tensor
+}
+
+export interface QuantizationPlan {
+  readonly points: readonly Point[]
+  readonly groups: readonly Group[]
+  readonly layers: readonly LayerPlan[]
+  readonly constants: readonly ConstantOperand[]
+  /** What stays in float, and why. */
+  readonly notes: readonly string[]
+}
+
+/**
+ * Decides where a graph, prepared by `prepareForQuantization`, goes from float to integers and back.
+ *
+ * @throws EdgefitError RECIPE_INVALID when `exclude` names a node that is not there; MODEL_UNSUPPORTED when no layer can
+ * be quantized.
+ */
+export function planQuantization(graph: Graph, exclude: readonly string[]): QuantizationPlan {
+  refuseUnknownNodes(graph, exclude)
+  const selection = selectNodes(graph, new Set(exclude))
+  const notes = notesOn(graph, selection)
+  const layers = selection.nodes.flatMap((node): readonly LayerPlan[] => {
+    const role = selection.roleOf(node)
+    return role.kind === 'layer' ? [{ ...role, node, input: node.inputs[0] ?? '' }] : []
+  })
+  if (layers.length === 0) throw nothingToQuantize(notes)
+
+  const points = pointsOf(selection)
+  const { groups, leaderOf } = sharedGroups(selection, points)
+  return {
+    points: [...points].map(([tensor, readers]) => ({
+      tensor,
+      everywhere: selection.isInteger(tensor),
+      readers,
+      leader: leaderOf(tensor),
+    })),
+    groups,
+    layers,
+    constants: constantsOf(selection),
+    notes,
+  }
+}
+
+/** Every value that is quantized, in graph order, with the selected nodes that read it. */
+function pointsOf(selection: Selection): ReadonlyMap<string, readonly Node[]> {
+  const { index } = selection
+  const points = new Map<string, readonly Node[]>()
+  const add = (value: string): void => {
+    const uses = index.consumers(value).filter((use) => selection.has(use.node))
+    points.set(value, [...new Set(uses.map((use) => use.node))])
+  }
+  for (const node of selection.nodes) {
+    for (const value of operandsOf(selection, node)) {
+      if (index.constant(value) === undefined && !selection.isInteger(value) && !points.has(value)) add(value)
+    }
+    for (const output of node.outputs) {
+      if (output !== '' && selection.isInteger(output) && !isAbsorbed(selection, output)) add(output)
+    }
+  }
+  return points
+}
+
+function operandsOf(selection: Selection, node: Node): readonly string[] {
+  const role = selection.roleOf(node)
+  const positions = role.kind === 'light' ? role.operands : [0]
+  return positions.map((position) => node.inputs[position] ?? '')
+}
+
+/** Whether the operator that makes `value` also does the Relu or Clip that alone reads it. */
+function isAbsorbed(selection: Selection, value: string): boolean {
+  const { index } = selection
+  const [use, ...others] = index.consumers(value)
+  if (use === undefined || others.length > 0 || index.isGraphOutput(value) || !selection.has(use.node)) return false
+  const reader = selection.roleOf(use.node)
+  if (reader.kind !== 'light' || reader.bounds === undefined) return false
+  const producer = index.producer(value)
+  const maker = producer === undefined ? undefined : selection.roleOf(producer)
+  // What only moves values has the scale of its input; a Relu after a Relu is rare enough to be left as it is.
+  return maker?.kind === 'layer' || (maker?.kind === 'light' && maker.bounds === undefined)
+}
+
+function constantsOf(selection: Selection): readonly ConstantOperand[] {
+  return selection.nodes.flatMap((node) => {
+    if (selection.roleOf(node).kind !== 'light') return []
+    const tensors = operandsOf(selection, node).map((value) => selection.index.constant(value))
+    return tensors.flatMap((tensor) => (tensor === undefined ? [] : [{ node, tensor }]))
+  })
+}
+
+function notesOn(graph: Graph, selection: Selection): readonly string[] {
+  const notes: string[] = []
+  const left = new Map<string, number>()
+  for (const node of graph.nodes) {
+    if (selection.has(node)) continue
+    const role = selection.roleOf(node)
+    if (role.kind === 'float' && role.reason !== undefined) {
+      notes.push(`${node.opType} "${nodeLabel(node)}" stays in float: ${role.reason}`)
+    } else left.set(node.opType, (left.get(node.opType) ?? 0) + 1)
+  }
+  if (left.size > 0) {
+    const counts = [...left].map(([opType, count]) => (count === 1 ? opType : `${opType} ×${count}`))
+    notes.push(`in float, having no integer kernel or lying between float operators: ${counts.join(', ')}`)
+  }
+  return notes
+}
+
+function nothingToQuantize(notes: readonly string[]): EdgefitError {
+  return new EdgefitError(
+    ['the model has no Conv, Gemm or MatMul with constant float32 weights to quantize', ...notes].join('; '),
+    { code: 'MODEL_UNSUPPORTED', details: { notes } },
+  )
+}

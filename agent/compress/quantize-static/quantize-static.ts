@@ -1,0 +1,40 @@
+import type { Model } from '@edgefit/shared/onnx'
+import type { Interval } from '../affine.ts'
+import type { PassResult } from '../pass-report.ts'
+import { prepareForQuantization } from '../prepare-for-quantization.ts'
+import { groupParams, tensorsToObserve } from './group-params.ts'
+import { type InsertOptions, insertQdq } from './insert-qdq.ts'
+import { planQuantization, type QuantizationPlan } from './plan.ts'
+
+export interface StaticQuantization {
+  /** The model to calibrate on: the given one in the form that will be quantized. */
+  readonly prepared: Model
+  /** Values of `prepared` whose ranges {@link StaticQuantization.apply} wants, exactly these. */
+  readonly observe: readonly string[]
+  readonly plan: QuantizationPlan
+  /** @throws EdgefitError RECIPE_INVALID when `ranges` are not those of `observe`. */
+  apply(ranges: ReadonlyMap<string, Interval>): PassResult
+}
+
+/**
+ * Plans static quantization: 8-bit weights and activations with scales fixed by calibration.
+ *
+ * @throws EdgefitError MODEL_UNSUPPORTED when no layer can be quantized or the opset is too old; RECIPE_INVALID when
+ * `exclude` names what is not there; MODEL_INVALID for weights that are not finite.
+ */
+export function quantizeStatic(
+  model: Model,
+  options: InsertOptions & { readonly exclude: readonly string[] },
+): StaticQuantization {
+  const prepared = prepareForQuantization(model)
+  const plan = planQuantization(prepared.graph, options.exclude)
+  return {
+    prepared,
+    observe: tensorsToObserve(plan),
+    plan,
+    apply(ranges) {
+      const params = groupParams(plan, ranges, options.activations)
+      return { model: { ...prepared, graph: insertQdq(prepared.graph, plan, params, options) }, notes: plan.notes }
+    },
+  }
+}

@@ -1,0 +1,88 @@
+import { type Graph, type GraphIndex, indexGraph, type Node } from '@edgefit/shared/onnx'
+import { nodeLabel } from '../node-label.ts'
+import { type Role, roleOf } from '../operator-roles.ts'
+
+/** Which nodes of a graph are to run on integers. */
+export interface Selection {
+  readonly index: GraphIndex
+  /** In graph order. */
+  readonly nodes: readonly Node[]
+  has(node: Node): boolean
+  roleOf(node: Node): Role
+  /** Whether `value` comes out of a selected node as integers. */
+  isInteger(value: string): boolean
+}
+
+/**
+ * All layers with constant weights, and of the operators between them those for which integers save conversions: every
+ * operand already is integers, and something that wants integers reads the output.
+ *
+ * `exclude`: labels ({@link nodeLabel}) of nodes to leave in float.
+ */
+export function selectNodes(graph: Graph, exclude: ReadonlySet<string>): Selection {
+  const index = indexGraph(graph)
+  const roles = new Map<Node, Role>()
+  const selected = new Set<Node>()
+  for (const node of graph.nodes) {
+    const role = exclude.has(nodeLabel(node)) ? EXCLUDED : roleOf(node, (value) => index.constant(value))
+    roles.set(node, role)
+    if (role.kind !== 'float') selected.add(node)
+  }
+  const selection: Selection = {
+    index,
+    nodes: [],
+    has: (node) => selected.has(node),
+    roleOf: (node) => roles.get(node) ?? EXCLUDED,
+    isInteger: (value) => isInteger(selection, value),
+  }
+
+  // Taking a node out can only make others not worth it: repeat until nothing changes.
+  for (let changed = true; changed; ) {
+    changed = false
+    for (const node of selected) {
+      if (isWorthIt(selection, node)) continue
+      selected.delete(node)
+      changed = true
+    }
+  }
+  return { ...selection, nodes: graph.nodes.filter((node) => selected.has(node)) }
+}
+
+const EXCLUDED: Role = { kind: 'float', reason: 'the recipe excludes it' }
+
+function isInteger(selection: Selection, value: string): boolean {
+  const producer = selection.index.producer(value)
+  if (producer === undefined || !selection.has(producer)) return false
+  const role = selection.roleOf(producer)
+  if (role.kind !== 'layer' || !role.floatOutput) return true
+  return onlyIntegersWanted(selection, value)
+}
+
+function onlyIntegersWanted({ index, has }: Selection, value: string): boolean {
+  const uses = index.consumers(value)
+  return uses.length > 0 && !index.isGraphOutput(value) && uses.every((use) => use.input !== undefined && has(use.node))
+}
+
+function isWorthIt(selection: Selection, node: Node): boolean {
+  const role = selection.roleOf(node)
+  if (role.kind === 'layer') return true
+  if (role.kind === 'float') return false
+  const operands = role.kind === 'passing' ? [node.inputs[0] ?? ''] : role.operands.map((at) => node.inputs[at] ?? '')
+  const variable = operands.filter((value) => selection.index.constant(value) === undefined)
+  if (variable.length === 0 || !variable.every((value) => selection.isInteger(value))) return false
+  if (role.reduces === true || node.outputs.some((output) => isWanted(selection, output))) return true
+  return role.kind === 'light' && role.bounds !== undefined && isFree(selection, variable[0] ?? '')
+}
+
+/** Whether a selected node reads `value`. */
+function isWanted({ index, has }: Selection, value: string): boolean {
+  return index.consumers(value).some((use) => use.input !== undefined && has(use.node))
+}
+
+/** Whether a Relu or Clip of `value` costs nothing: a Conv gives out integers in any case and takes it in. */
+function isFree({ index, roleOf }: Selection, value: string): boolean {
+  const producer = index.producer(value)
+  const role = producer === undefined ? undefined : roleOf(producer)
+  const alone = index.consumers(value).length === 1 && !index.isGraphOutput(value)
+  return alone && role?.kind === 'layer' && !role.floatOutput
+}
