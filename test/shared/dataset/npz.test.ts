@@ -1,12 +1,8 @@
 import { execFileSync } from 'node:child_process'
-import { createWriteStream } from 'node:fs'
 import { copyFile, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { describe, expect, it } from 'vitest'
-import * as yazl from 'yazl'
 import { listNpz, type NpzSource, openDataset, unpackNpz, writeNpz } from '../../../shared/dataset/index.ts'
-import { formatNpyHeader } from '../../../shared/dataset/npy.ts'
 import { npz, soon, temporaryDirectories } from './fixtures.ts'
 
 const newDirectory = temporaryDirectories()
@@ -59,23 +55,14 @@ describe('listNpz', () => {
   })
 
   it.each([
-    ['no arrays', [], /holds no arrays/],
-    ['another file', [['notes.txt', Buffer.from('hi')]], /holds "notes.txt", which is not an array/],
-    [
-      'one array twice',
-      [
-        ['x.npy', npyBytes([1])],
-        ['x.npy', npyBytes([1])],
-      ],
-      /holds the array "x" twice/,
-    ],
-    ['too few bytes', [['x.npy', npyBytes([1, 2]).subarray(0, -4)]], /array "x" has 132 bytes instead of 136/],
-    ['half a header', [['x.npy', npyBytes([1]).subarray(0, 40)]], /array "x" ends within its header/],
-  ] as [string, [string, Buffer][], RegExp][])('refuses an archive with %s', async (_, entries, message) => {
-    const path = join(await newDirectory(), 'odd.npz')
-    await writeZip(path, entries)
-
-    await expect(listNpz(path, soon())).rejects.toMatchObject({
+    ['no-arrays', /holds no arrays/],
+    ['other-file', /holds "notes.txt", which is not an array/],
+    ['twice', /holds the array "x" twice/],
+    ['short', /array "x" has 132 bytes instead of 136/],
+    ['half-header', /array "x" ends within its header/],
+    ['climbing', /cannot be read/],
+  ])('refuses the archive %s.npz', async (name, message) => {
+    await expect(listNpz(npz(name), soon())).rejects.toMatchObject({
       code: 'DATASET_INVALID',
       message: expect.stringMatching(message),
     })
@@ -192,27 +179,13 @@ describe('unpackNpz', () => {
     await dataset.close()
   })
 
-  it('refuses names that climb out of the archive', async () => {
+  it('writes nothing for names that climb out of the archive', async () => {
     const dir = await newDirectory()
-    await writeZip(join(dir, 'ok.npz'), [['aa/x.npy', npyBytes([1, 2, 3])]])
-    const bytes = await readFile(join(dir, 'ok.npz'), 'latin1')
-    await writeFile(join(dir, 'evil.npz'), bytes.replaceAll('aa/x.npy', '../x.npy'), 'latin1')
 
-    await expect(unpackNpz(join(dir, 'evil.npz'), join(dir, 'data'), soon())).rejects.toMatchObject({
+    await expect(unpackNpz(npz('climbing'), join(dir, 'data'), soon())).rejects.toMatchObject({
       code: 'DATASET_INVALID',
     })
-    expect((await readdir(dir)).sort()).toEqual(['evil.npz', 'ok.npz'])
-  })
-
-  it('reads zip64 archives', async () => {
-    const dir = await newDirectory()
-    await writeZip(join(dir, 'z.npz'), [['x.npy', npyBytes([1, 2, 3])]], true)
-
-    await unpackNpz(join(dir, 'z.npz'), join(dir, 'data'), soon())
-
-    const dataset = await openDataset(join(dir, 'data'))
-    expect([...(await dataset.readRows('x', [0, 1, 2]))]).toEqual([1, 2, 3])
-    await dataset.close()
+    expect(await readdir(dir)).toEqual([])
   })
 })
 
@@ -347,16 +320,4 @@ describe('writeNpz', () => {
 
 function row(name: string): NpzSource {
   return { name, dtype: 'float32', shape: [3], data: Float32Array.of(1, 2, 3) }
-}
-
-function npyBytes(values: number[]): Buffer {
-  const header = formatNpyHeader({ dtype: 'float32', shape: [values.length] })
-  return Buffer.concat([header, new Uint8Array(Float32Array.from(values).buffer)])
-}
-
-async function writeZip(path: string, entries: [string, Buffer][], forceZip64Format = false): Promise<void> {
-  const zip = new yazl.ZipFile()
-  for (const [name, bytes] of entries) zip.addBuffer(bytes, name, { compress: false, forceZip64Format })
-  zip.end({ forceZip64Format, comment: '' })
-  await pipeline(zip.outputStream, createWriteStream(path))
 }
