@@ -1,5 +1,16 @@
 import { EdgefitError } from '../errors.ts'
-import type { Attribute, DataType, Graph, Model, Node, Tensor, TensorType, ValueInfo } from './graph.ts'
+import {
+  type Attribute,
+  type DataType,
+  freeInputs,
+  type Graph,
+  type Model,
+  type Node,
+  OVERRIDABLE_IR_VERSION,
+  type Tensor,
+  type TensorType,
+  type ValueInfo,
+} from './graph.ts'
 import {
   AttributeKind,
   type AttributeProto,
@@ -63,7 +74,7 @@ export function decodeModelProto(proto: ModelProto, externalData: ExternalData):
     producerName: proto.producerName,
     producerVersion: proto.producerVersion,
     metadata: new Map(proto.metadataProps.map((entry) => [entry.key, entry.value])),
-    graph: decodeGraph(proto.graph, externalData),
+    graph: withoutConstantInputs(decodeGraph(proto.graph, externalData), Number(proto.irVersion)),
   }
   return checkedModel(withOpaque(known, takeOpaque(schemas.model, proto, MODEL_FIELDS)))
 }
@@ -71,6 +82,10 @@ export function decodeModelProto(proto: ModelProto, externalData: ExternalData):
 const MODEL_FIELDS = new Set(['irVersion', 'opsetImport', 'producerName', 'producerVersion', 'metadataProps', 'graph'])
 const GRAPH_FIELDS = new Set(['name', 'node', 'initializer', 'input', 'output', 'valueInfo'])
 const NODE_FIELDS = new Set(['name', 'opType', 'domain', 'input', 'output', 'attribute'])
+
+function withoutConstantInputs(graph: Graph, irVersion: number): Graph {
+  return irVersion < OVERRIDABLE_IR_VERSION ? { ...graph, inputs: freeInputs(graph) } : graph
+}
 
 function decodeGraph(proto: GraphProto, externalData: ExternalData): Graph {
   if (proto.sparseInitializer.length > 0) {

@@ -54,16 +54,18 @@ export function editGraph(graph: Graph): GraphEditor {
   const initializers = new Map(graph.initializers)
   const valueInfo = new Map(graph.valueInfo)
   let inputs = graph.inputs
-  const outputs = new Set(graph.outputs.map((output) => output.name))
+  const promised = new Set(graph.outputs.map((output) => output.name))
   let taken: Set<string> | undefined
   const suffixes = new Map<string, number>()
 
   function attach(node: Node, slot = nextSlot++): void {
+    const outputs = node.outputs.filter((output) => output !== '')
+    for (const output of outputs) {
+      if (producers.has(output)) throw new RangeError(`value "${output}" already has a producer`)
+    }
     slots.set(slot, node)
     slotOf.set(node, slot)
-    for (const output of node.outputs) {
-      if (output === '') continue
-      if (producers.has(output)) throw new RangeError(`value "${output}" already has a producer`)
+    for (const output of outputs) {
       producers.set(output, node)
       taken?.add(output)
     }
@@ -122,12 +124,12 @@ export function editGraph(graph: Graph): GraphEditor {
     const input = node.inputs[0] ?? ''
     const output = node.outputs[0] ?? ''
     const source = producers.get(input)
-    if (!outputs.has(output)) {
+    if (!promised.has(output)) {
       detach(node)
       replaceUses(output, input, () => true)
       return true
     }
-    if (source === undefined || outputs.has(input)) return false
+    if (source === undefined || promised.has(input)) return false
     detach(node)
     rewire(source, { ...source, outputs: source.outputs.map((name) => (name === input ? output : name)) })
     replaceUses(input, output, () => true)
@@ -135,7 +137,7 @@ export function editGraph(graph: Graph): GraphEditor {
   }
 
   function prune(): void {
-    const isNeeded = (value: string): boolean => outputs.has(value) || (readers.get(value)?.size ?? 0) > 0
+    const isNeeded = (value: string): boolean => promised.has(value) || (readers.get(value)?.size ?? 0) > 0
     const pending = [...slots.values()]
     for (let node = pending.pop(); node !== undefined; node = pending.pop()) {
       if (!slotOf.has(node) || node.outputs.some((output) => output !== '' && isNeeded(output))) continue
@@ -150,7 +152,7 @@ export function editGraph(graph: Graph): GraphEditor {
 
   function removeInitializer(name: string): void {
     initializers.delete(name)
-    // Before IR version 4 it was declared as an input as well, which would now ask the caller for it.
+    // Without its default the input would ask the caller for a value that nothing reads.
     if (graph.initializers.has(name) && inputs.some((input) => input.name === name)) {
       inputs = inputs.filter((input) => input.name !== name)
     }
@@ -193,7 +195,7 @@ export function editGraph(graph: Graph): GraphEditor {
     producer: (value) => producers.get(value),
     consumers: (value) => [...(readers.get(value) ?? [])],
     isGraphInput: (value) => inputs.some((input) => input.name === value),
-    isGraphOutput: (value) => outputs.has(value),
+    isGraphOutput: (value) => promised.has(value),
     initializer: (value) => initializers.get(value),
     constant: (value) => {
       const producer = producers.get(value)

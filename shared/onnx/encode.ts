@@ -1,5 +1,14 @@
 import { EdgefitError } from '../errors.ts'
-import type { Attribute, Dim, Graph, Model, Node, Tensor, ValueInfo } from './graph.ts'
+import {
+  type Attribute,
+  type Dim,
+  type Graph,
+  type Model,
+  type Node,
+  OVERRIDABLE_IR_VERSION,
+  type Tensor,
+  type ValueInfo,
+} from './graph.ts'
 import {
   AttributeKind,
   type AttributeProto,
@@ -45,12 +54,12 @@ export function encodeWithExternal(model: Model, external: ReadonlyMap<Tensor, E
   const proto = fromOpaque(schemas.model, model.opaque)
   proto.irVersion = BigInt(model.irVersion)
   proto.opsetImport = [...model.opsetImports].map(([domain, version]) =>
-    create(schemas.opset, { domain, version: BigInt(version) }),
+    create(schemas.opset, { ...(domain !== '' && { domain }), version: BigInt(version) }),
   )
   if (model.producerName !== '') proto.producerName = model.producerName
   if (model.producerVersion !== '') proto.producerVersion = model.producerVersion
   proto.metadataProps = entries(model.metadata)
-  proto.graph = encodeGraph(model.graph, external)
+  proto.graph = encodeGraph(withConstantInputs(model.graph, model.irVersion), external)
   return serializeModelProto(proto)
 }
 
@@ -66,9 +75,19 @@ function inlineBytes(model: Model, external: ReadonlyMap<Tensor, ExternalSpan>):
   return sizeBytes
 }
 
+function withConstantInputs(graph: Graph, irVersion: number): Graph {
+  if (irVersion >= OVERRIDABLE_IR_VERSION) return graph
+  const declared = new Set(graph.inputs.map((input) => input.name))
+  const constants = [...graph.initializers.values()].filter((tensor) => !declared.has(tensor.name))
+  const inputs = constants.map(({ name, dataType, dims }): ValueInfo => {
+    return { name, type: { kind: 'tensor', dataType, shape: dims } }
+  })
+  return { ...graph, inputs: [...graph.inputs, ...inputs] }
+}
+
 function encodeGraph(graph: Graph, external: ReadonlyMap<Tensor, ExternalSpan>): GraphProto {
   const proto = fromOpaque(schemas.graph, graph.opaque)
-  proto.name = graph.name
+  if (graph.name !== '') proto.name = graph.name
   proto.node = graph.nodes.map(encodeNode)
   proto.initializer = [...graph.initializers.values()].map((tensor) => encodeTensor(tensor, external.get(tensor)))
   proto.input = graph.inputs.map(encodeValueInfo)
@@ -131,7 +150,7 @@ function encodeAttribute(name: string, attribute: Attribute): AttributeProto {
 
 function encodeTensor(tensor: Tensor, external: ExternalSpan | undefined): TensorProto {
   const proto = fromOpaque(schemas.tensor, tensor.opaque)
-  proto.name = tensor.name
+  if (tensor.name !== '') proto.name = tensor.name
   proto.dims = tensor.dims.map(BigInt)
   proto.dataType = dataTypeCode(tensor.dataType)
   if (tensor.strings !== undefined) proto.stringData = tensor.strings.map((bytes) => Uint8Array.from(bytes))

@@ -111,7 +111,10 @@ export interface Graph {
   /** In topological order. */
   readonly nodes: readonly Node[]
   readonly initializers: ReadonlyMap<string, Tensor>
-  /** As declared: before IR version 4 these include the initializers. See {@link freeInputs}. */
+  /**
+   * As declared, so that an input may have an initializer for its default: see {@link freeInputs}. Before IR version 4
+   * every initializer had to be an input; reading leaves those out and writing puts them back.
+   */
   readonly inputs: readonly ValueInfo[]
   readonly outputs: readonly ValueInfo[]
   /** Types of values that are neither inputs nor outputs, where known. */
@@ -129,6 +132,9 @@ export interface Model {
   readonly graph: Graph
   readonly opaque?: Uint8Array
 }
+
+/** From this IR version on, an initializer that is also an input is a default that callers may override. */
+export const OVERRIDABLE_IR_VERSION = 4
 
 /** The inputs a caller must feed: those declared, without the ones that an initializer already fills. */
 export function freeInputs(graph: Graph): readonly ValueInfo[] {

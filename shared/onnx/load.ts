@@ -1,4 +1,4 @@
-import { readFile, realpath } from 'node:fs/promises'
+import { open, readFile, realpath } from 'node:fs/promises'
 import { dirname, join, sep } from 'node:path'
 import { EdgefitError } from '../errors.ts'
 import { decodeModelProto, externalLocations } from './decode.ts'
@@ -49,16 +49,34 @@ async function readExternal(folder: string, location: string): Promise<Uint8Arra
         code: 'MODEL_INVALID',
       })
     }
-    return await readFile(file)
+    return await readWhole(file)
   } catch (cause) {
     if (cause instanceof EdgefitError) throw cause
-    throw new EdgefitError(`cannot read the external data file "${location}"; put it beside the model`, {
+    throw new EdgefitError(`cannot read the external data file "${location}"; put it beside the model, readable`, {
       code: 'MODEL_INVALID',
       cause,
       details: { location },
     })
   }
 }
+
+/** `readFile` takes no more than 2 GiB, which is just where external data starts to be needed. */
+async function readWhole(path: string): Promise<Uint8Array> {
+  const file = await open(path, 'r')
+  try {
+    const bytes = new Uint8Array((await file.stat()).size)
+    for (let at = 0; at < bytes.byteLength; ) {
+      const { bytesRead } = await file.read(bytes, at, Math.min(bytes.byteLength - at, READ_BYTES), at)
+      if (bytesRead === 0) return bytes.subarray(0, at)
+      at += bytesRead
+    }
+    return bytes
+  } finally {
+    await file.close()
+  }
+}
+
+const READ_BYTES = 64 * 2 ** 20
 
 function isErrno(error: unknown, code: string): boolean {
   return error instanceof Error && 'code' in error && error.code === code

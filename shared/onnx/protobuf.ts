@@ -45,7 +45,8 @@ export const schemas = {
 /** Parses the wire format. `bytes` fields are views into `bytes`. @throws EdgefitError MODEL_INVALID */
 export function parseModelProto(bytes: Uint8Array): ModelProto {
   try {
-    return fromBinary(ModelProtoSchema, bytes)
+    // A Buffer would make views of its own kind, whose slice() does not copy.
+    return fromBinary(ModelProtoSchema, new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength))
   } catch (cause) {
     throw new EdgefitError('not an ONNX model, or a truncated one; copy or export the file again', {
       code: 'MODEL_INVALID',

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { Readable } from 'node:stream'
+import { renameDurably, writeFileAtomic, writeFileSynced } from '../artifact/atomic-file.ts'
 import { EdgefitError } from '../errors.ts'
 import { type ExternalSpan, encodeWithExternal, exceedsSingleFile } from './encode.ts'
 import type { Model, Tensor } from './graph.ts'
@@ -34,18 +35,18 @@ export async function saveModel(path: string, model: Model, options: SaveOptions
   try {
     const [first] = external.values()
     if (first !== undefined) {
-      await writeAtomically(join(dirname(path), first.location), (file) => writeSpans(file, external))
+      const dataPath = join(dirname(path), first.location)
+      await writeFileSynced(`${dataPath}.new`, Readable.from(contentOf(external)))
+      await renameDurably(`${dataPath}.new`, dataPath)
     }
-    await writeAtomically(path, (file) => file.writeFile(encodeWithExternal(model, external)))
+    await writeFileAtomic(path, encodeWithExternal(model, external))
   } catch (cause) {
     if (cause instanceof EdgefitError) throw cause
-    const full = cause instanceof Error && 'code' in cause && (cause.code === 'ENOSPC' || cause.code === 'EDQUOT')
-    throw new EdgefitError(
-      full
-        ? `${path}: no space left for the model; free some`
-        : `${path}: cannot write here; check the path and its permissions`,
-      { code: full ? 'DISK_FULL' : 'INPUT_INVALID', cause, details: { path } },
-    )
+    throw new EdgefitError(`${path}: cannot write here; check the path and its permissions`, {
+      code: 'INPUT_INVALID',
+      cause,
+      details: { path },
+    })
   }
 }
 
@@ -62,35 +63,12 @@ function spansOf(fileName: string, tensors: readonly Tensor[]): ReadonlyMap<Tens
   return spans
 }
 
-async function writeSpans(file: FileHandle, spans: ReadonlyMap<Tensor, ExternalSpan>): Promise<void> {
+/** The tensors one after the other, each from its offset on. */
+function* contentOf(spans: ReadonlyMap<Tensor, ExternalSpan>): Generator<Uint8Array> {
+  let at = 0
   for (const [tensor, { offset }] of spans) {
-    for (let done = 0; done < tensor.data.byteLength; ) {
-      const { bytesWritten } = await file.write(tensor.data, done, tensor.data.byteLength - done, offset + done)
-      done += bytesWritten
-    }
-  }
-}
-
-async function writeAtomically(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
-  const temporary = `${path}.${process.pid}.tmp`
-  try {
-    const file = await open(temporary, 'w')
-    try {
-      await write(file)
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-  } catch (error) {
-    await rm(temporary, { force: true })
-    throw error
-  }
-  // The rename itself lives in the folder.
-  const folder = await open(dirname(path), 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
+    if (offset > at) yield new Uint8Array(offset - at)
+    yield tensor.data
+    at = offset + tensor.data.byteLength
   }
 }

@@ -132,7 +132,7 @@ function externalBytes(
     const end = offset + length
     throw invalid(proto.name, `wants bytes ${offset} to ${end} of "${location}", which has ${file.byteLength}`)
   }
-  return file.subarray(offset, offset + length)
+  return new Uint8Array(file.buffer, file.byteOffset + offset, length)
 }
 
 function entryNumber(proto: TensorProto, key: string, otherwise: number): number {

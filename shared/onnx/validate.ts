@@ -42,7 +42,7 @@ function originsOf(graph: Graph): ReadonlySet<string> {
     origins.add(value)
   }
   for (const { name } of graph.inputs) claim(name, 'a graph input')
-  // Before IR version 4 an initializer had to be an input too.
+  // An initializer may be the default of an input.
   for (const name of graph.initializers.keys()) origins.add(name)
   for (const node of graph.nodes) {
     for (const output of node.outputs) if (output !== '') claim(output, `node "${node.name}" (${node.opType})`)

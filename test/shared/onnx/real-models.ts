@@ -10,19 +10,31 @@ export interface RealModel {
 
 const roots = [join(import.meta.dirname, '../../fixtures'), join(import.meta.dirname, '../../../../shared/models')]
 
-/** Every ONNX file among the fixtures and, where present, in the folder of models that stay outside the project. */
-export const realModels: readonly RealModel[] = roots.flatMap((root) =>
-  existsSync(root)
-    ? readdirSync(root, { recursive: true, encoding: 'utf8' })
-        .filter((name) => name.endsWith('.onnx'))
-        .sort()
-        .map((name) => ({ name, path: join(root, name) }))
-    : [],
-)
+/**
+ * Every ONNX file among the fixtures and, where present, in the folder of models that stay outside the project; a model
+ * that is in both comes from the fixtures. `fashion_resnet14/model.onnx` is named `fashion-resnet14`.
+ */
+export const realModels: readonly RealModel[] = [
+  ...new Map(
+    roots
+      .flatMap(modelsIn)
+      .toReversed()
+      .map((model) => [model.name, model]),
+  ).values(),
+].toReversed()
 
-/** The path of a model that may be absent, by folder and file: `realModelPath('fashion_resnet14/model.onnx')`. */
+/** The path of a model that may be absent, by its name in {@link realModels}. */
 export function realModelPath(name: string): string | undefined {
   return realModels.find((model) => model.name === name)?.path
+}
+
+function modelsIn(root: string): readonly RealModel[] {
+  if (!existsSync(root)) return []
+  const files = readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.onnx'))
+  return files.sort().map((file) => {
+    const name = file.replace(/(\/model)?\.onnx$/, '').replaceAll('_', '-')
+    return { name, path: join(root, file) }
+  })
 }
 
 export type Feeds = Record<string, RuntimeTensor>
