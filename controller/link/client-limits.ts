@@ -1,10 +1,8 @@
-import { MAX_MESSAGE_BYTES } from '@edgefit/shared/protocol'
+import { CHUNK_BACKLOG_DROP_BYTES, MAX_MESSAGE_BYTES } from '@edgefit/shared/protocol'
 import type { Client } from 'aedes'
 
-/** Beyond this much unread, chunks for the client are dropped: it asks for them again. */
-const DROP_CHUNKS_ABOVE_BYTES = 5 * 2 ** 20
-/** Beyond this much unread it is cut off. */
-const CUT_OFF_ABOVE_BYTES = 8 * 2 ** 20
+/** A client with this much unread is cut off: chunks are dropped for it before, and all else is small. */
+const CUT_OFF_ABOVE_BYTES = CHUNK_BACKLOG_DROP_BYTES + 2 * 2 ** 20
 /** A message, its topic and headers. */
 const MAX_PACKET_BYTES = MAX_MESSAGE_BYTES + 1024
 /** What an unauthenticated client may send at once: CONNECT with credentials and a will. */
@@ -31,7 +29,7 @@ export function neverWaitForReader(client: Client): void {
 
 /** Whether a client still has room for a message that may be lost. */
 export function hasRoomForChunk(client: Client): boolean {
-  return client.conn.writableLength <= DROP_CHUNKS_ABOVE_BYTES
+  return client.conn.writableLength <= CHUNK_BACKLOG_DROP_BYTES
 }
 
 /** Cuts a client off as soon as it announces a packet longer than any it may send, before its bytes pile up. */
