@@ -1,5 +1,6 @@
 import { describeFailure, EdgefitError, type ErrorCode } from '@edgefit/shared'
 import type { ReasonCode } from '@edgefit/shared/model'
+import type { ReportBody } from '@edgefit/shared/protocol'
 import type { Terminal } from './record.ts'
 
 /** Failures that another try on the same box cannot mend are `rejected`, the others `failed`. */
@@ -24,4 +25,28 @@ export function terminalOf(error: unknown, outcome: Terminal['outcome']): Termin
   }
   const full = error instanceof Error && 'code' in error && error.code === 'ENOSPC'
   return { status: 'failed', reason: full ? 'disk-full' : 'internal', message, outcome }
+}
+
+interface RefusedGoals {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly deployments: readonly { readonly slot: string; readonly deploymentId: string; readonly attempt: number }[]
+}
+
+/** A desired state that this agent cannot use ends the deployments it names, instead of leaving them to time out. */
+export function refusedReports({ code, message, deployments }: RefusedGoals): readonly ReportBody[] {
+  const reason = code === 'PROTOCOL_UNSUPPORTED' ? 'protocol-unsupported' : 'internal'
+  return deployments.map(({ slot, deploymentId, attempt }) => ({
+    kind: 'status',
+    deploymentId,
+    attempt,
+    slot,
+    status: 'rejected',
+    phase: null,
+    reason,
+    message: message.slice(0, 4000),
+    outcome: 'unchanged',
+    running: null,
+    progress: null,
+  }))
 }

@@ -53,15 +53,13 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
     },
 
     async tuneRuntime(modelPath, candidates, signal) {
-      const samples = { datasetDir, split, which: 'tuning' } as const
-      const job = {
-        kind: 'tune-runtime',
-        modelPath,
-        samples,
-        candidates: [...candidates],
-        effort: limits.effort.runtime,
-      } as const
-      const result = await runner.run<'tune-runtime'>(job, run, signal)
+      const samples = { datasetDir, split, which: 'tuning' as const }
+      const effort = limits.effort.runtime
+      const result = await runner.run<'tune-runtime'>(
+        { kind: 'tune-runtime', modelPath, samples, candidates: [...candidates], effort },
+        run,
+        signal,
+      )
       signal.throwIfAborted()
       return result.kind === 'failed' ? result : { kind: 'done', timings: result.value.candidates }
     },

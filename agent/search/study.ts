@@ -10,7 +10,9 @@ import {
   type Trial,
 } from '@edgefit/shared/model'
 import { type Candidate, type Choice, choose } from './choose.ts'
-import type { Lab, ModelUnderTest, StepFailed } from './lab.ts'
+import type { Lab, ModelUnderTest } from './lab.ts'
+import { pickRuntime } from './pick-runtime.ts'
+import { stepError } from './step-error.ts'
 import type { StudyStore } from './study-store.ts'
 
 export interface StudyInput {
@@ -61,9 +63,6 @@ export interface StudyResult {
   /** The objective failed only for want of samples. */
   readonly undecided: boolean
 }
-
-/** Settings this close to the fastest count as equal, and then fewer threads win. */
-const EQUAL_LATENCY_RATIO = 1.03
 
 /**
  * Fits one model to this box: fp32 first, then each recipe, each measured on the tuning split; the choice is then
@@ -116,9 +115,7 @@ class Study {
     const recipe: Recipe = { schemaVersion: 1, label: 'fp32', passes: [], runtime }
     await this.tryRecipe(0, recipe)
     const outcome = this.#trials.get(0)?.outcome
-    if (outcome?.kind !== 'measured') {
-      throw failure('fp32 could not be measured', outcome?.kind === 'failed' ? outcome : undefined)
-    }
+    if (outcome?.kind === 'failed') throw stepError('fp32 could not be measured', outcome)
     return recipe
   }
 
@@ -202,7 +199,7 @@ class Study {
     const trial = this.#trials.get(chosen.trialId)
     if (trial?.outcome.kind !== 'measured') throw new Error(`trial ${chosen.trialId} was chosen but not measured`)
     const built = await this.#ports.lab.build(trial.recipe, this.#signal)
-    if (built.kind === 'failed') throw failure('the chosen variant could not be built again', built)
+    if (built.kind === 'failed') throw stepError('the chosen variant could not be built again', built)
     if (built.digest !== trial.outcome.variant.digest) {
       throw new EdgefitError('the chosen recipe gave other bytes when it was built again', { code: 'TRIAL_FAILED' })
     }
@@ -214,7 +211,7 @@ class Study {
 
   async #evaluate(model: ModelUnderTest, fp32: ModelUnderTest | null): Promise<Measurement> {
     const measured = await this.#ports.lab.measure(model, fp32, 'evaluation', this.#signal)
-    if (measured.kind === 'failed') throw failure('the measurement on the evaluation split failed', measured)
+    if (measured.kind === 'failed') throw stepError('the measurement on the evaluation split failed', measured)
     return measured.measurement
   }
 
@@ -242,13 +239,8 @@ class Study {
     if (others.length === 0) return only
     await this.#ports.onEvent({ kind: 'step', what: 'timing runtime settings' })
     const tuned = await this.#ports.lab.tuneRuntime(path, [only, ...others], this.#signal)
-    if (tuned.kind === 'failed') throw failure('no runtime settings could be timed', tuned)
-    const fastestMs = Math.min(...tuned.timings.map(({ p50Ms }) => p50Ms))
-    const good = tuned.timings.filter(({ p50Ms }) => p50Ms <= fastestMs * EQUAL_LATENCY_RATIO)
-    const cost = ({ intraOpThreads, allowSpinning }: RuntimeSettings) => intraOpThreads * 2 + (allowSpinning ? 1 : 0)
-    return good
-      .map(({ runtime }) => runtime)
-      .reduce((best, next) => (cost(next) < cost(best) ? next : best), good[0]?.runtime ?? only)
+    if (tuned.kind === 'failed') throw stepError('no runtime settings could be timed', tuned)
+    return pickRuntime(tuned.timings) ?? only
   }
 
   #fp32(): ModelUnderTest {
@@ -283,13 +275,4 @@ function isConstraint({ reason }: LossReason): boolean {
 
 function labelOf(recipe: Recipe): string {
   return recipe.label ?? (recipe.passes.map(({ pass }) => pass).join(' + ') || 'fp32')
-}
-
-function failure(what: string, step: StepFailed | undefined): EdgefitError {
-  const code =
-    step?.reason === 'unsupported' ? 'MODEL_UNSUPPORTED' : step?.reason === 'no-space' ? 'DISK_FULL' : 'TRIAL_FAILED'
-  return new EdgefitError(step === undefined ? what : `${what}: ${step.message}`, {
-    code,
-    details: { reason: step?.reason },
-  })
 }

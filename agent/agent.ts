@@ -1,0 +1,183 @@
+import { mkdir, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { openArtifactStore } from '@edgefit/shared/artifact'
+import type { Profile } from '@edgefit/shared/model'
+import type { ReportBody } from '@edgefit/shared/protocol'
+import { loadOrCreateSigningKey } from '@edgefit/shared/trust'
+import type { Logger } from 'pino'
+import { sqliteDeploymentStore } from './deploy/deployment-store.ts'
+import { createDeviceWork } from './deploy/device-work.ts'
+import { refusedReports } from './deploy/failure.ts'
+import { isWindowOpen } from './deploy/maintenance-window.ts'
+import { rebenchmark } from './deploy/rebenchmark.ts'
+import { runDeployment } from './deploy/run-deployment.ts'
+import { createSchedule } from './deploy/schedule.ts'
+import { openSlotStore } from './deploy/slots.ts'
+import { createSupervisor, type RunSlot } from './deploy/supervisor.ts'
+import { createDesiredGate } from './link/desired.ts'
+import { downloadArtifact } from './link/download.ts'
+import { deviceKeyPath, loadIdentity } from './link/identity.ts'
+import { createOutbox } from './link/outbox.ts'
+import { createSession } from './link/session.ts'
+import type { JobRunner } from './measure/runner.ts'
+import { createProfileCache } from './profile/profile-cache.ts'
+import type { LabLimits } from './search/child-lab.ts'
+import { sqliteStudyStore } from './search/study-store.ts'
+import { openAgentDatabase } from './store/database.ts'
+import { lockState } from './store/state-lock.ts'
+import { AGENT_VERSION } from './version.ts'
+
+export interface AgentOptions {
+  readonly stateDir: string
+  readonly runner: JobRunner
+  readonly profileKey: string
+  readonly measureProfile: (signal: AbortSignal) => Promise<Profile>
+  readonly limits: LabLimits
+  readonly onActivate: string | undefined
+  readonly now: () => number
+  readonly random: () => number
+  readonly log: Logger
+}
+
+export interface Agent {
+  /** Stops in order: what is under way goes on at the next start. */
+  stop(): Promise<void>
+}
+
+const WINDOW_POLL_MS = 20_000
+
+/** The composition root: the only place that knows every part. */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const { stateDir, runner, limits, now, random, log } = options
+  await mkdir(stateDir, { recursive: true })
+  const identity = await loadIdentity(stateDir)
+  const lock = lockState(stateDir)
+  const database = await openAgentDatabase(join(stateDir, 'state.db'))
+  const key = await loadOrCreateSigningKey(deviceKeyPath(stateDir))
+  const artifacts = await openArtifactStore(join(stateDir, 'artifacts'))
+  const slots = await openSlotStore(stateDir)
+  const stopping = new AbortController()
+
+  const outbox = await createOutbox(database, { now })
+  const report = async (body: ReportBody) => void (await outbox.add(body))
+  const profiles = createProfileCache(database, options.profileKey, options.measureProfile)
+  const desired = createDesiredGate({ db: database, identity, now })
+  const session = createSession({
+    identity,
+    key,
+    agentVersion: AGENT_VERSION,
+    outbox,
+    desired,
+    profile: profiles.current,
+    now,
+    random,
+    log,
+  })
+
+  const profile = async (signal: AbortSignal) => {
+    const before = profiles.current()
+    const current = await profiles.get(signal)
+    if (before === undefined) await session.announceProfile()
+    return current
+  }
+  const work = createDeviceWork({
+    stateDir,
+    artifacts,
+    slots,
+    studies: sqliteStudyStore(database),
+    runner,
+    limits,
+    profile,
+    async fetch(ref, onBytes, signal) {
+      await downloadArtifact(
+        { ref, store: artifacts, channel: session.chunks, now, random },
+        ({ bytesDone }) => onBytes(bytesDone),
+        signal,
+      )
+    },
+    onActivate: options.onActivate,
+    now,
+  })
+
+  const store = sqliteDeploymentStore(database, now)
+  const runSlot: RunSlot = async ({ slot, goal, record }, signal) => {
+    const ports = {
+      work,
+      save: (next: typeof record) => store.put({ slot, goal, record: next }),
+      report,
+      reportProgress: (body: ReportBody) => {
+        report(body).catch((error: unknown) => log.warn({ err: error, slot }, 'progress not journalled'))
+      },
+      windowOpen: () => isWindowOpen(goal.schedule.maintenance, now()),
+      now,
+      windowPollMs: WINDOW_POLL_MS,
+    }
+    const end = await runDeployment(slot, goal, record, ports, signal)
+    log.info(
+      { slot, deployment: goal.deploymentId, status: end.terminal?.status, reason: end.terminal?.reason },
+      'deployment rests',
+    )
+  }
+
+  const schedule = createSchedule(async (slot) => {
+    try {
+      const deployment = await store.get(slot)
+      if (deployment?.record.terminal?.status !== 'succeeded') return
+      const body = await rebenchmark(slot, deployment.goal, { stateDir, slots, runner, limits, now }, stopping.signal)
+      if (body !== undefined) await report(body)
+    } catch (error) {
+      if (!stopping.signal.aborted) log.warn({ err: error, slot }, 're-benchmark failed')
+    }
+  })
+
+  const supervisor = createSupervisor({
+    store,
+    runSlot,
+    emptySlot: slots.empty,
+    report,
+    async onChange(deployments) {
+      schedule.set(deployments)
+      const wanted = new Set(deployments.map(({ goal }) => goal.dataset.artifact.digest))
+      const results = deployments.flatMap(({ record }) => record.result?.winner?.digest ?? [])
+      const goals = deployments.flatMap(({ goal: { model, dataset } }) =>
+        [model.artifact, dataset.artifact].flatMap(({ digest, manifest }) => [digest, manifest.digest]),
+      )
+      await artifacts.retain([...goals, ...results])
+      await removeOthers(join(stateDir, 'datasets'), wanted)
+    },
+    onError: (slot, error) =>
+      log.error({ err: error, slot }, 'deployment stopped by a fault of the agent; it goes on at the next start'),
+  })
+
+  session.onDesired(async (outcome) => {
+    if (outcome.kind === 'accepted') await supervisor.apply(outcome.state.slots)
+    else for (const body of refusedReports(outcome)) await report(body)
+  })
+
+  await slots.tidy()
+  await rm(join(stateDir, 'work'), { recursive: true, force: true })
+  await supervisor.start()
+  session.start()
+  log.info({ device: identity.deviceId, fleet: identity.fleet, broker: identity.brokerUrl }, 'agent started')
+  profile(stopping.signal).catch((error: unknown) => {
+    if (!stopping.signal.aborted) log.error({ err: error }, 'this box could not be profiled')
+  })
+
+  return {
+    async stop() {
+      stopping.abort()
+      schedule.stop()
+      await supervisor.stop()
+      await session.stop()
+      await database.destroy()
+      lock.release()
+    },
+  }
+}
+
+async function removeOthers(folder: string, wanted: ReadonlySet<string>): Promise<void> {
+  await mkdir(folder, { recursive: true })
+  for (const name of await readdir(folder)) {
+    if (!wanted.has(name.replace(/\.partial$/, ''))) await rm(join(folder, name), { recursive: true, force: true })
+  }
+}

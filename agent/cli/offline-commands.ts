@@ -1,0 +1,187 @@
+import { EdgefitError, parseWith } from '@edgefit/shared'
+import { Objective } from '@edgefit/shared/model'
+import { Command, Option } from 'commander'
+import type { StudyEvent } from '../search/study.ts'
+import { bench } from './bench.ts'
+import { openBox } from './box.ts'
+import { formatMeasurement, formatTrial } from './format.ts'
+import { formatProfile } from './format-profile.ts'
+import { type CliIo, printResult, progressOf } from './io.ts'
+import { optimize } from './optimize.ts'
+import { addLimitOptions, integerIn, type LimitOptions, numberIn } from './options.ts'
+import type { Progress } from './progress.ts'
+import { addTaskOptions, type TaskOptions, taskOf } from './task-option.ts'
+
+/** The verbs that need no controller. */
+export function offlineCommands(io: CliIo): readonly Command[] {
+  return [profileCommand(io), optimizeCommand(io), benchCommand(io)]
+}
+
+function profileCommand(io: CliIo): Command {
+  const command = new Command('profile')
+    .description('say what this box is: CPU, memory, limits, measured speed, hardware class')
+    .option('--json', 'print one JSON document')
+    .addHelpText('after', '\nExample:\n  edgefit-agent profile --cpus 0-1')
+    .action(async (options: LimitOptions & { json?: boolean }) => {
+      const profile = await (await openBox(options)).profile(io.signal)
+      printResult(io, options.json ?? false, profile, () => formatProfile(profile))
+    })
+  return addLimitOptions(command)
+}
+
+interface OptimizeFlags extends LimitOptions, TaskOptions {
+  readonly data: string
+  readonly out: string
+  readonly recipe?: string
+  readonly latencyP90Ms?: number
+  readonly accuracyFloor?: number
+  readonly accuracyMin?: number
+  readonly maxMemoryMib?: number
+  readonly maxSizeMib?: number
+  readonly minimize: string
+  readonly budgetS: number
+  readonly seed: number
+  readonly json?: boolean
+}
+
+function optimizeCommand(io: CliIo): Command {
+  const command = new Command('optimize')
+    .description('fit a model to this box: search for a latency budget, or apply one recipe')
+    .argument('<model>', 'an fp32 ONNX file')
+    .requiredOption('--data <file>', 'dataset (.npz), arrays named as the model inputs, labels as "labels"')
+    .requiredOption('--out <dir>', 'where variant.onnx, recipe.json and report.json go')
+    .option('--recipe <file>', 'apply this recipe instead of searching')
+    .addOption(
+      new Option('--latency-p90-ms <ms>', 'latency budget for the 90th percentile').argParser(numberIn(0, 1e7)),
+    )
+    .addOption(
+      new Option('--accuracy-floor <ratio>', 'least accuracy, times that of fp32, for example 0.99').argParser(
+        numberIn(0, 1),
+      ),
+    )
+    .addOption(
+      new Option('--accuracy-min <value>', 'least accuracy, absolute, for example 0.90').argParser(numberIn(0, 1)),
+    )
+    .addOption(new Option('--max-memory-mib <n>', 'most resident memory').argParser(numberIn(0, 1e7)))
+    .addOption(new Option('--max-size-mib <n>', 'largest file').argParser(numberIn(0, 1e7)))
+    .addOption(
+      new Option('--minimize <what>', 'what to minimize')
+        .choices(['latency', 'size', 'memory', 'none'])
+        .default('latency'),
+    )
+    .addOption(
+      new Option('--budget-s <s>', 'no trial starts after this many seconds')
+        .argParser(integerIn(1, 604_800))
+        .default(600),
+    )
+    .addOption(new Option('--seed <n>', 'seed of the dataset split').argParser(integerIn(0, 2 ** 31 - 1)).default(0))
+    .option('--json', 'print the report as JSON')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  edgefit-agent optimize model.onnx --data data.npz --out fitted --latency-p90-ms 20 --accuracy-floor 0.99' +
+        '\n  edgefit-agent optimize model.onnx --data data.npz --out fitted --recipe recipe.json' +
+        '\n\nExit status: 0 the objective is met or the recipe applied, 1 infeasible or failed, 2 bad usage.',
+    )
+    .action(async (modelPath: string, flags: OptimizeFlags) => {
+      const wanted = wantedOf(flags)
+      const task = taskOf(flags)
+      const progress = progressOf(io, flags.json ?? false)
+      const box = await openBox(flags)
+      progress.step('profiling this box')
+      const profile = await box.profile(io.signal)
+      const { data: npzPath, out: outDir, seed } = flags
+      const ports = { runner: box.runner, profile, now: io.now, onEvent: showStudy(progress) }
+      const report = await optimize({ modelPath, npzPath, outDir, task, seed, wanted }, ports, io.signal)
+      progress.done()
+      if (report.verdict === 'infeasible') process.exitCode = 1
+      printResult(io, flags.json ?? false, report, () =>
+        [
+          ...report.trials.map(formatTrial),
+          '',
+          formatMeasurement('fp32', report.baseline),
+          ...(report.winner
+            ? [
+                '',
+                formatMeasurement(
+                  `winner: ${report.winner.recipe.label ?? 'unnamed recipe'}`,
+                  report.winner.measurement,
+                ),
+              ]
+            : []),
+          '',
+          `${report.verdict}: ${report.reasons.join('. ')}`,
+          `written to ${outDir}: ${report.winner ? 'variant.onnx, recipe.json, ' : ''}report.json`,
+        ].join('\n'),
+      )
+    })
+  return addTaskOptions(addLimitOptions(command))
+}
+
+function benchCommand(io: CliIo): Command {
+  const command = new Command('bench')
+    .description('measure one ONNX file on this box as it is')
+    .argument('<model>', 'an ONNX file')
+    .requiredOption('--data <file>', 'dataset (.npz)')
+    .addOption(new Option('--seed <n>', 'seed of the dataset split').argParser(integerIn(0, 2 ** 31 - 1)).default(0))
+    .option('--json', 'print the measurement as JSON')
+    .addHelpText('after', '\nExample:\n  edgefit-agent bench model.onnx --data data.npz --max-threads 1')
+    .action(
+      async (modelPath: string, flags: LimitOptions & TaskOptions & { data: string; seed: number; json?: boolean }) => {
+        const progress = progressOf(io, flags.json ?? false)
+        const box = await openBox(flags)
+        const ports = { runner: box.runner, profile: await box.profile(io.signal), now: io.now, onStep: progress.step }
+        const options = { modelPath, npzPath: flags.data, task: taskOf(flags), seed: flags.seed }
+        const measurement = await bench(options, ports, io.signal)
+        progress.done()
+        printResult(io, flags.json ?? false, measurement, () => formatMeasurement(modelPath, measurement))
+      },
+    )
+  return addTaskOptions(addLimitOptions(command))
+}
+
+function wantedOf(flags: OptimizeFlags): Parameters<typeof optimize>[0]['wanted'] {
+  const { recipe, latencyP90Ms, accuracyFloor, accuracyMin } = flags
+  if (recipe !== undefined) {
+    if (latencyP90Ms !== undefined || accuracyFloor !== undefined || accuracyMin !== undefined) {
+      throw new EdgefitError('--recipe applies one recipe and searches nothing: leave the budget and the floors out', {
+        code: 'USAGE',
+      })
+    }
+    return { kind: 'recipe', recipePath: recipe }
+  }
+  if (latencyP90Ms === undefined) {
+    throw new EdgefitError('say what is wanted: --latency-p90-ms MS to search, or --recipe FILE to apply', {
+      code: 'USAGE',
+    })
+  }
+  if (accuracyFloor !== undefined && accuracyMin !== undefined) {
+    throw new EdgefitError('--accuracy-floor and --accuracy-min exclude each other: keep one', { code: 'USAGE' })
+  }
+  const accuracy =
+    accuracyFloor !== undefined
+      ? { kind: 'relative', value: accuracyFloor }
+      : accuracyMin === undefined
+        ? undefined
+        : { kind: 'absolute', value: accuracyMin }
+  const mib = (value: number | undefined) => (value === undefined ? undefined : Math.round(value * 2 ** 20))
+  const objective = parseWith(
+    Objective,
+    {
+      latencyP90Ms,
+      accuracy,
+      memoryBytes: mib(flags.maxMemoryMib),
+      sizeBytes: mib(flags.maxSizeMib),
+      minimize: flags.minimize,
+    },
+    'the objective',
+    'USAGE',
+  )
+  return { kind: 'search', objective, budgetS: flags.budgetS }
+}
+
+function showStudy(progress: Progress): (event: StudyEvent) => void {
+  return (event) => {
+    if (event.kind === 'step') progress.step(event.what)
+    if (event.kind === 'trial') progress.line(formatTrial(event.trial))
+  }
+}

@@ -1,0 +1,45 @@
+import { Profile } from '@edgefit/shared/model'
+import * as z from 'zod'
+import type { AgentDatabase } from '../store/database.ts'
+
+const FACT = 'profile'
+const Cached = z.object({ key: z.string(), profile: Profile })
+
+/**
+ * The profile of this boot: measured once, and again when `key` (boot, limits, versions) has changed.
+ *
+ * Calls that overlap share one measurement.
+ */
+export function createProfileCache(
+  database: AgentDatabase,
+  key: string,
+  measure: (signal: AbortSignal) => Promise<Profile>,
+): { readonly current: () => Profile | undefined; readonly get: (signal: AbortSignal) => Promise<Profile> } {
+  let current: Profile | undefined
+  let pending: Promise<Profile> | undefined
+
+  const load = async (signal: AbortSignal): Promise<Profile> => {
+    const row = await database.selectFrom('facts').select('value').where('key', '=', FACT).executeTakeFirst()
+    const cached = row && Cached.safeParse(JSON.parse(row.value)).data
+    if (cached?.key === key) return cached.profile
+    const profile = await measure(signal)
+    const value = JSON.stringify({ key, profile })
+    await database
+      .insertInto('facts')
+      .values({ key: FACT, value })
+      .onConflict((conflict) => conflict.column('key').doUpdateSet({ value }))
+      .execute()
+    return profile
+  }
+
+  return {
+    current: () => current,
+    async get(signal) {
+      pending ??= load(signal).finally(() => {
+        pending = undefined
+      })
+      current = await pending
+      return current
+    },
+  }
+}

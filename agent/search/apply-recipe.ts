@@ -1,0 +1,67 @@
+import { type Recipe, recipeDigest, type Trial } from '@edgefit/shared/model'
+import { createChildLab } from './child-lab.ts'
+import type { FitInput, FitPorts } from './fit.ts'
+import { orThrow } from './step-error.ts'
+import type { StudyResult } from './study.ts'
+
+type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'workDir' | 'profile'> & {
+  readonly recipe: Recipe
+}
+
+/**
+ * Builds one recipe and measures it and fp32 on the evaluation split. There is no choice, and so no tuning.
+ *
+ * @throws EdgefitError TRIAL_FAILED or MODEL_UNSUPPORTED where the recipe gives nothing on this box
+ */
+export async function applyRecipe(
+  { source, dataset, split, task, workDir, profile, recipe }: ApplyInput,
+  { runner, limits, now, onEvent }: Omit<FitPorts, 'store'>,
+  signal: AbortSignal,
+): Promise<StudyResult> {
+  const calibrationThreads = Math.max(1, Math.floor(profile.limits.cpus))
+  const lab = await createChildLab({
+    runner,
+    sourcePath: source.path,
+    datasetDir: dataset.dir,
+    split,
+    task,
+    workDir,
+    calibrationThreads,
+    now,
+    limits,
+  })
+  const startedMs = now()
+  await onEvent({ kind: 'step', what: 'building the variant' })
+  const built = orThrow('the recipe could not be applied', await lab.build(recipe, signal))
+  const fp32 = { path: source.path, runtime: recipe.runtime }
+  await onEvent({ kind: 'step', what: 'measuring fp32' })
+  const baseline = orThrow(
+    'fp32 could not be measured',
+    await lab.measure(fp32, null, 'evaluation', signal),
+  ).measurement
+  await onEvent({ kind: 'step', what: 'measuring the variant' })
+  const variant = { path: built.path, runtime: recipe.runtime }
+  const { measurement } = orThrow(
+    'the variant could not be measured',
+    await lab.measure(variant, fp32, 'evaluation', signal),
+  )
+
+  const { digest, sizeBytes, path, resolved } = built
+  const trial: Trial = {
+    id: 1,
+    recipe,
+    recipeDigest: recipeDigest(recipe),
+    outcome: { kind: 'measured', variant: { digest, sizeBytes }, measurement },
+    losses: [],
+    durationMs: now() - startedMs,
+  }
+  const winner = { trialId: 1, recipe: resolved, digest, sizeBytes, path, measurement }
+  return {
+    verdict: 'met',
+    baseline,
+    winner,
+    trials: [trial],
+    reasons: ['the recipe was applied as given'],
+    undecided: false,
+  }
+}
