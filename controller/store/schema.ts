@@ -11,6 +11,7 @@ export interface ControllerTables {
   device_labels: DeviceLabelsTable
   profiles: ProfilesTable
   join_tokens: JoinTokensTable
+  join_token_uses: JoinTokenUsesTable
   artifacts: ArtifactsTable
   models: ModelsTable
   datasets: DatasetsTable
@@ -89,9 +90,15 @@ interface JoinTokensTable {
   secret_hash: string
   created_at_ms: number
   expires_at_ms: number
-  uses: number
-  /** Null: as many as come before it expires. */
+  /** How many devices may enrol with it; null: as many as come before it expires. */
   max_uses: number | null
+}
+
+/** A device that comes again with the same token uses it up once. */
+interface JoinTokenUsesTable {
+  token_id: string
+  device_id: string
+  used_at_ms: number
 }
 
 interface ArtifactsTable {
@@ -122,9 +129,12 @@ interface DatasetsTable {
   artifact_digest: string
   /** Samples: the first dimension of every array. */
   sample_count: number
-  /** {name, type, dims}[] of the arrays, labels included. */
+  /** {name, dtype, shape}[] of the arrays, labels included; shapes are of one sample. */
   arrays: string
   has_labels: number
+  /** Smallest and largest of integer labels: what a model's classes are checked against. */
+  label_min: number | null
+  label_max: number | null
   published_at_ms: number
 }
 
@@ -195,14 +205,14 @@ interface SlotGoalsTable {
   deployment_id: string
 }
 
-/** The signed goal a device last got: sent again as it is until its content changes or it nears its expiry. */
+/** The goal a device last got: sent again as it is until its content changes or it nears its expiry. */
 interface DesiredStatesTable {
   device_id: string
   version: number
+  issued_at_ms: number
+  expires_at_ms: number
   /** DesiredState.slots */
   slots: string
-  jws: string
-  expires_at_ms: number
 }
 
 interface TrialsTable {

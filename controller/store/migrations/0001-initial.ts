@@ -54,8 +54,15 @@ async function createFleet(db: Kysely<unknown>): Promise<void> {
     .addColumn('secret_hash', 'text', (c) => c.notNull())
     .addColumn('created_at_ms', 'integer', (c) => c.notNull())
     .addColumn('expires_at_ms', 'integer', (c) => c.notNull())
-    .addColumn('uses', 'integer', (c) => c.notNull())
     .addColumn('max_uses', 'integer')
+    .addUniqueConstraint('join_tokens_secret', ['secret_hash'])
+    .execute()
+  await db.schema
+    .createTable('join_token_uses')
+    .addColumn('token_id', 'text', (c) => c.notNull().references('join_tokens.id'))
+    .addColumn('device_id', 'text', (c) => c.notNull())
+    .addColumn('used_at_ms', 'integer', (c) => c.notNull())
+    .addPrimaryKeyConstraint('join_token_uses_key', ['token_id', 'device_id'])
     .execute()
 }
 
@@ -88,6 +95,8 @@ async function createCatalog(db: Kysely<unknown>): Promise<void> {
     .addColumn('sample_count', 'integer', (c) => c.notNull())
     .addColumn('arrays', 'text', (c) => c.notNull())
     .addColumn('has_labels', 'integer', (c) => c.notNull())
+    .addColumn('label_min', 'real')
+    .addColumn('label_max', 'real')
     .addColumn('published_at_ms', 'integer', (c) => c.notNull())
     .addPrimaryKeyConstraint('datasets_key', ['name', 'version'])
     .execute()
@@ -157,9 +166,9 @@ async function createRollouts(db: Kysely<unknown>): Promise<void> {
     .createTable('desired_states')
     .addColumn('device_id', 'text', (c) => c.primaryKey().references('devices.id'))
     .addColumn('version', 'integer', (c) => c.notNull())
-    .addColumn('slots', 'text', (c) => c.notNull())
-    .addColumn('jws', 'text', (c) => c.notNull())
+    .addColumn('issued_at_ms', 'integer', (c) => c.notNull())
     .addColumn('expires_at_ms', 'integer', (c) => c.notNull())
+    .addColumn('slots', 'text', (c) => c.notNull())
     .execute()
 }
 

@@ -131,7 +131,9 @@ export async function insertCatalog(db: ControllerDatabase): Promise<void> {
       version: 1,
       artifact_digest: digest(2),
       sample_count: 1000,
-      arrays: JSON.stringify([{ name: 'x', type: 'float32', dims: [1000, 4] }]),
+      arrays: JSON.stringify([{ name: 'x', dtype: 'float32', shape: [4] }]),
+      label_min: 0,
+      label_max: 1,
       has_labels: 1,
       published_at_ms: NOW_MS,
     })
