@@ -2,10 +2,7 @@ import { floatAttribute, intAttribute, intsAttribute } from '../attributes.ts'
 import type { Dim, Node, Tensor } from '../graph.ts'
 import { constantOf } from '../graph-index.ts'
 import { asFloat32, asInt32, asInt64Numbers, elementCount } from '../tensor.ts'
-import { type Known, type KnownInts, known } from './rule.ts'
-
-/** Longer integer tensors are data, not shapes. */
-const MAX_INTS = 1024
+import { type Known, type KnownInts, known, MAX_INTS } from './rule.ts'
 
 /** A constant's type and, when it may describe a shape, its integers. */
 export function knownTensor(tensor: Tensor): Known {

@@ -12,9 +12,12 @@ export function frontAxes(axes: readonly number[], rank: number): ReadonlySet<nu
   return front.every((axis) => axis !== undefined) ? new Set(front) : undefined
 }
 
-/** A shape of which only the rank is known. */
-export function ofRank(rank: number): Shape {
-  return new Array<Dim>(rank).fill(undefined)
+/** No operator takes more; a damaged file may ask for billions. */
+const MAX_RANK = 64
+
+/** A shape of which only the rank is known; `undefined` when even that is not, or is absurd. */
+export function ofRank(rank: Dim): Shape | undefined {
+  return typeof rank === 'number' && rank <= MAX_RANK ? new Array<Dim>(rank).fill(undefined) : undefined
 }
 
 /** Numpy's multidirectional broadcasting, as the ONNX operators use it. */

@@ -43,10 +43,7 @@ function sameInts(ints: KnownInts | undefined, shape: Shape | undefined): KnownI
 function reshaped(input: RuleInput): Shape | undefined {
   const data = input.shape(0)
   const target = input.ints(1)?.values
-  if (target === undefined) {
-    const rank = input.shape(1)?.[0]
-    return typeof rank === 'number' ? ofRank(rank) : undefined
-  }
+  if (target === undefined) return ofRank(input.shape(1)?.[0])
   const keepZero = intAttribute(input.node, 'allowzero', 0) === 1
   const dims = target.map((dim, axis) => (dim === 0 && !keepZero ? data?.[axis] : dim))
   if (!dims.includes(-1)) return dims
@@ -116,8 +113,7 @@ function transposedInts(input: RuleInput): KnownInts | undefined {
 }
 
 function expanded(input: RuleInput): Shape | undefined {
-  const rank = input.shape(1)?.[0]
-  return broadcast([input.shape(0), input.ints(1)?.values ?? (typeof rank === 'number' ? ofRank(rank) : undefined)])
+  return broadcast([input.shape(0), input.ints(1)?.values ?? ofRank(input.shape(1)?.[0])])
 }
 
 function tiled(input: RuleInput): Shape | undefined {

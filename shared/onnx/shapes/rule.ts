@@ -1,5 +1,8 @@
 import type { DataType, Dim, Node, Shape, TensorType } from '../graph.ts'
 
+/** Longer integer tensors are data, not shapes. */
+export const MAX_INTS = 1024
+
 /** Integers that are known before the model runs: constants, and what Shape and its followers compute from dims. */
 export interface KnownInts {
   readonly dims: readonly number[]

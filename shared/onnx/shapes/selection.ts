@@ -2,7 +2,7 @@ import { intAttribute, intsAttribute } from '../attributes.ts'
 import type { Dim, Shape } from '../graph.ts'
 import { asNumbers, combineDims, frontAxis, ofRank } from './dims.ts'
 import { type Pick, pick } from './pick.ts'
-import { type Known, type KnownInts, known, type Rule, type RuleInput, type Rules } from './rule.ts'
+import { type Known, type KnownInts, known, MAX_INTS, type Rule, type RuleInput, type Rules } from './rule.ts'
 
 export const selectionRules: Rules = {
   Concat: (input) => [known(input.dataType(0), concatenated(input), concatenatedInts(input))],
@@ -31,7 +31,7 @@ function concatenatedInts(input: RuleInput): KnownInts | undefined {
   const parts = Array.from({ length: input.inputCount }, (_, position) => input.ints(position))
   if (!parts.every((part) => part?.dims.length === 1)) return undefined
   const values = parts.flatMap((part) => part?.values ?? [])
-  return { dims: [values.length], values }
+  return values.length > MAX_INTS ? undefined : { dims: [values.length], values }
 }
 
 function gathered(input: RuleInput): Shape | undefined {
@@ -126,11 +126,11 @@ const TO_THE_END = 2 ** 31 - 1
 function slicedDim(dim: Dim, bounds: Bounds): Dim {
   if (bounds.start === 0 && bounds.step === 1 && typeof bounds.end === 'number' && bounds.end >= TO_THE_END) return dim
   const range = typeof dim === 'number' ? sliceRange(dim, bounds) : undefined
-  return range && positions(range).length
+  return range && rangeCount(range)
 }
 
 /** Numpy's clamping of negative and too large bounds. */
-function sliceRange(length: number, { start, end, step }: Bounds) {
+function sliceRange(length: number, { start, end, step }: Bounds): Range | undefined {
   if (typeof start !== 'number' || typeof end !== 'number' || typeof step !== 'number' || step === 0) return undefined
   if (length === 0) return { start: 0, end: 0, step }
   const [low, high] = step > 0 ? [0, length] : [-1, length - 1]
@@ -152,9 +152,18 @@ function slicedInts(input: RuleInput): KnownInts | undefined {
   return pick(ints, picks)
 }
 
-function positions({ start, end, step }: { start: number; end: number; step: number }): readonly number[] {
-  const count = Math.max(0, Math.ceil((end - start) / step))
-  return Array.from({ length: count }, (_, position) => start + position * step)
+interface Range {
+  readonly start: number
+  readonly end: number
+  readonly step: number
+}
+
+function rangeCount({ start, end, step }: Range): number {
+  return Math.max(0, Math.ceil((end - start) / step))
+}
+
+function positions(range: Range): readonly number[] {
+  return Array.from({ length: rangeCount(range) }, (_, position) => range.start + position * range.step)
 }
 
 function split(): Rule {

@@ -1,7 +1,8 @@
 import { intAttribute, tensorAttribute } from '../attributes.ts'
 import { DATA_TYPES, type DataType, type Dim, type Shape } from '../graph.ts'
+import { asInt64Numbers } from '../tensor.ts'
 import { ofRank, product } from './dims.ts'
-import { known, type Rule, type RuleInput, type Rules } from './rule.ts'
+import { known, MAX_INTS, type Rule, type RuleInput, type Rules } from './rule.ts'
 
 /** Values that come from types, shapes and attributes alone. Constant is the driver's, which keeps its tensor. */
 export const sourceRules: Rules = {
@@ -47,20 +48,15 @@ function fillType(input: RuleInput): DataType {
 }
 
 function filledShape(input: RuleInput): Shape | undefined {
-  const rank = input.shape(0)?.[0]
-  return input.ints(0)?.values ?? (typeof rank === 'number' ? ofRank(rank) : undefined)
+  return input.ints(0)?.values ?? ofRank(input.shape(0)?.[0])
 }
-
-const MAX_FILLED = 64
 
 function filledInts(input: RuleInput) {
   const fill = tensorAttribute(input.node, 'value')
   const shape = input.ints(0)?.values
   const length = shape?.length === 1 ? shape[0] : undefined
-  if (fill?.dataType !== 'INT64' || typeof length !== 'number' || length > MAX_FILLED) return undefined
-  const { buffer, byteOffset, byteLength } = fill.data
-  const value = Number(new DataView(buffer, byteOffset, byteLength).getBigInt64(0, true))
-  return { dims: [length], values: new Array<Dim>(length).fill(value) }
+  if (fill?.dataType !== 'INT64' || typeof length !== 'number' || length < 0 || length > MAX_INTS) return undefined
+  return { dims: [length], values: new Array<Dim>(length).fill(asInt64Numbers(fill)[0]) }
 }
 
 function rangeLength(input: RuleInput): Dim {
@@ -68,5 +64,5 @@ function rangeLength(input: RuleInput): Dim {
     (position) => input.floats(position)?.[0] ?? input.ints(position)?.values[0],
   )
   if (typeof start !== 'number' || typeof limit !== 'number' || typeof delta !== 'number') return undefined
-  return Math.max(0, Math.ceil((limit - start) / delta))
+  return delta === 0 ? undefined : Math.max(0, Math.ceil((limit - start) / delta))
 }

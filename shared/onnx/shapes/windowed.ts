@@ -58,7 +58,7 @@ function convolvedShape(input: RuleInput, weightAt: number): Shape | undefined {
 
 function pooledShape(input: RuleInput): Shape | undefined {
   const x = input.shape(0)
-  if (x === undefined) return undefined
+  if (x === undefined || x.length < 2) return undefined
   const window = windowOf(input.node, new Array<Dim>(x.length - 2).fill(undefined))
   const ceil = intAttribute(input.node, 'ceil_mode', 0) === 1
   return [x[0], x[1], ...x.slice(2).map((dim, axis) => slidOver(dim, axis, window, ceil))]

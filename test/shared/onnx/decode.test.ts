@@ -1,33 +1,36 @@
-import { create, toBinary } from '@bufbuild/protobuf'
-import { ModelProtoSchema, type TensorProto, TensorProto_DataType, TensorProtoSchema } from 'onnx-buf'
 import { describe, expect, it } from 'vitest'
 import { isEdgefitError } from '../../../shared/errors.ts'
 import {
   asFloat32,
   asInt64Numbers,
+  DATA_TYPES,
+  type DataType,
   decodeModel,
   encodeModel,
   freeInputs,
   inferShapes,
+  int64Tensor,
   intsAttribute,
+  intsValue,
   loadModel,
   type Model,
+  modelCost,
   node,
   type Tensor,
 } from '../../../shared/onnx/index.ts'
-import { randomFeeds, realModelPath, runModel } from './real-models.ts'
+import { create, dataTypeCode, schemas, serializeModelProto, type TensorProto } from '../../../shared/onnx/protobuf.ts'
+import { mulberry32, randomFeeds, realModelPath, runModel } from './real-models.ts'
 import { add, relu, smallModel, weight } from './small-model.ts'
 
-type TensorInit = Parameters<typeof create<typeof TensorProtoSchema>>[1]
+type TensorInit = Parameters<typeof create<typeof schemas.tensor>>[1]
 
 function modelBytes(tensor: TensorInit): Uint8Array {
-  return toBinary(
-    ModelProtoSchema,
-    create(ModelProtoSchema, {
+  return serializeModelProto(
+    create(schemas.model, {
       irVersion: 8n,
       opsetImport: [{ version: 17n }],
       graph: {
-        initializer: [create(TensorProtoSchema, tensor)],
+        initializer: [create(schemas.tensor, tensor)],
         node: [{ opType: 'Identity', input: ['t'], output: ['y'] }],
         output: [{ name: 'y' }],
       },
@@ -51,7 +54,7 @@ function failure(bytes: Uint8Array, externalData?: ReadonlyMap<string, Uint8Arra
   throw new Error('decoded')
 }
 
-const T = TensorProto_DataType
+const T = Object.fromEntries(DATA_TYPES.map((name) => [name, dataTypeCode(name)])) as Record<DataType, number>
 
 describe('decodeModel makes raw little-endian bytes', () => {
   it.each([
@@ -148,12 +151,36 @@ describe('decodeModel refuses', () => {
     expect(failure(encodeModel(smallModel([relu('x', 'y')], [])))).toMatch(/no outputs/)
   })
 
+  it('damaged files with a typed error, and works on what it accepts', () => {
+    const conv = node({ opType: 'Conv', inputs: ['x', 'w'], outputs: ['a'], attributes: { strides: intsValue([1]) } })
+    const slice = node({ opType: 'Slice', inputs: ['a', 'i', 'i'], outputs: ['y'] })
+    const weights = [{ ...weight('w', 1, 2, 3), dims: [1, 3, 1] }, int64Tensor('i', [1], [1])]
+    const whole = encodeModel(smallModel([conv, slice], ['y'], weights))
+    const random = mulberry32(31)
+    let accepted = 0
+    for (let round = 0; round < 4000; round++) {
+      const damaged = Uint8Array.from(whole)
+      for (let flips = 0; flips < 1 + (round % 3); flips++) {
+        damaged[Math.floor(random() * damaged.length)] = Math.floor(random() * 256)
+      }
+      try {
+        const model = decodeModel(damaged)
+        modelCost(model)
+        decodeModel(encodeModel(model))
+        accepted++
+      } catch (error) {
+        if (!isEdgefitError(error)) throw error
+      }
+    }
+    expect(accepted).toBeGreaterThan(0)
+    expect(accepted).toBeLessThan(4000)
+  })
+
   it('sparse and segmented initializers as unsupported', () => {
     const tensor = { name: 't', dataType: T.FLOAT, dims: [1n], floatData: [1] }
     const segmented = modelBytes({ ...tensor, segment: { begin: 0n, end: 1n } })
-    const sparse = toBinary(
-      ModelProtoSchema,
-      create(ModelProtoSchema, {
+    const sparse = serializeModelProto(
+      create(schemas.model, {
         irVersion: 8n,
         opsetImport: [{ version: 17n }],
         graph: { sparseInitializer: [{ values: tensor, dims: [9n] }], output: [{ name: 't' }] },
@@ -216,9 +243,8 @@ describe('a round trip', () => {
   })
 
   it('keeps known fields that graph.ts leaves out, through edits too', () => {
-    const bytes = toBinary(
-      ModelProtoSchema,
-      create(ModelProtoSchema, {
+    const bytes = serializeModelProto(
+      create(schemas.model, {
         irVersion: 10n,
         opsetImport: [{ version: 17n }, { domain: 'mine', version: 1n }],
         docString: 'doc of model',
@@ -299,9 +325,8 @@ describe('a round trip', () => {
   })
 
   it('keeps attributes exactly: 64 bit integers, bytes that are not UTF-8', () => {
-    const bytes = toBinary(
-      ModelProtoSchema,
-      create(ModelProtoSchema, {
+    const bytes = serializeModelProto(
+      create(schemas.model, {
         irVersion: 8n,
         opsetImport: [{ version: 17n }],
         graph: {
