@@ -11,8 +11,7 @@ import {
   type Tensor,
 } from '@edgefit/shared/onnx'
 import { foldConstants } from './fold-constants.ts'
-import { nodeLabel } from './node-label.ts'
-import type { PassResult } from './pass-report.ts'
+import { notesByReason, type PassResult } from './pass-report.ts'
 
 /**
  * Folds every BatchNormalization into the Conv, ConvTranspose or Gemm before it:
@@ -21,17 +20,20 @@ import type { PassResult } from './pass-report.ts'
  * One that follows something else, or a layer that others read too, stays and is named in the notes.
  */
 export function foldBatchNorm(model: Model): PassResult {
+  if (!model.graph.nodes.some(isBatchNorm)) return { model, notes: [] }
   const prepared = foldConstants(model)
   const editor = editGraph(prepared.graph)
-  const notes: string[] = []
-  for (const norm of editor.nodes()) {
-    if (norm.opType !== 'BatchNormalization' || norm.domain !== '') continue
-    const why = foldInto(editor, norm)
-    if (why !== undefined) notes.push(`BatchNormalization "${nodeLabel(norm)}" stays: ${why}`)
+  const left: { node: Node; reason: string }[] = []
+  for (const node of editor.nodes()) {
+    const reason = isBatchNorm(node) ? foldInto(editor, node) : undefined
+    if (reason !== undefined) left.push({ node, reason: `not folded, ${reason}` })
   }
   editor.prune()
-  const graph = editor.build()
-  return { model: graph === prepared.graph ? prepared : { ...prepared, graph }, notes }
+  return { model: { ...prepared, graph: editor.build() }, notes: notesByReason(left) }
+}
+
+function isBatchNorm(node: Node): boolean {
+  return node.opType === 'BatchNormalization' && node.domain === ''
 }
 
 /** Folds `norm` away; a reason when it cannot be. */

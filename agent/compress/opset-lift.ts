@@ -192,7 +192,12 @@ function liftSoftmax({ editor, index, node }: Lift): boolean {
     makeNode({ opType: 'Shape', inputs: [input], outputs: [dims] }),
     makeNode({ opType: 'Flatten', inputs: [input], outputs: [flat], attributes: { axis: intValue(axis) } }),
     { ...node, inputs: [flat], outputs: [soft], attributes: new Map([['axis', intValue(-1)]]) },
-    makeNode({ opType: 'Reshape', inputs: [soft, dims], outputs: [output] }),
+    makeNode({
+      opType: 'Reshape',
+      name: editor.freshName(`${output}/reshape`),
+      inputs: [soft, dims],
+      outputs: [output],
+    }),
   )
   return true
 }

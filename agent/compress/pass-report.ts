@@ -1,4 +1,5 @@
-import type { Model } from '@edgefit/shared/onnx'
+import type { Model, Node } from '@edgefit/shared/onnx'
+import { nodeLabel } from './node-label.ts'
 
 /** What a pass makes of a model. `notes` are for people: what was left alone, and why. */
 export interface PassResult {
@@ -33,4 +34,23 @@ function constantBytes({ graph }: Model): number {
   let sizeBytes = 0
   for (const tensor of graph.initializers.values()) sizeBytes += tensor.data.byteLength
   return sizeBytes
+}
+
+const NAMED = 8
+
+/** What stays as it is and why, the nodes of one reason in one line. */
+export function notesByReason(left: readonly { readonly node: Node; readonly reason: string }[]): readonly string[] {
+  const groups = new Map<string, Node[]>()
+  for (const { node, reason } of left) {
+    const key = `${node.opType}\n${reason}`
+    const group = groups.get(key)
+    if (group === undefined) groups.set(key, [node])
+    else group.push(node)
+  }
+  return [...groups].map(([key, nodes]) => {
+    const [opType = '', reason = ''] = key.split('\n')
+    const names = nodes.slice(0, NAMED).map((node) => `"${nodeLabel(node)}"`)
+    const more = nodes.length > NAMED ? ` and ${nodes.length - NAMED} more` : ''
+    return `${opType} ${names.join(', ')}${more}: ${reason}`
+  })
 }

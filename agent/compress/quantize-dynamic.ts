@@ -11,10 +11,10 @@ import {
 } from '@edgefit/shared/onnx'
 import { nodeLabel, refuseUnknownNodes } from './node-label.ts'
 import { type Layer, roleOf } from './operator-roles.ts'
-import type { PassResult } from './pass-report.ts'
+import { notesByReason, type PassResult } from './pass-report.ts'
 import { prepareForQuantization } from './prepare-for-quantization.ts'
 import { quantizeWeights, type WeightFormat } from './quantize-weights.ts'
-import { addParams, addValues, type ParamNames, typeOfValues } from './quantized-constants.ts'
+import { addParams, addValues, type ParamNames } from './quantized-constants.ts'
 
 export interface DynamicOptions extends WeightFormat {
   readonly perChannel: boolean
@@ -39,15 +39,15 @@ export function quantizeDynamic(model: Model, options: DynamicOptions): PassResu
   const exclude = new Set(options.exclude)
   const activations = new Map<string, Activation>()
   const weights = new Map<string, Weights>()
-  const notes: string[] = []
+  const left: { node: Node; reason: string }[] = []
   let quantized = 0
 
   for (const layer of prepared.graph.nodes) {
     if (!['Conv', 'MatMul', 'Gemm'].includes(layer.opType) || layer.domain !== '') continue
     const role = roleOf(layer, (value) => index.constant(value))
-    const why = exclude.has(nodeLabel(layer)) ? 'the recipe excludes it' : whyNot(layer, role)
-    if (why !== undefined) notes.push(`${layer.opType} "${nodeLabel(layer)}" stays in float: ${why}`)
-    if (why !== undefined || role.kind !== 'layer') continue
+    const reason = exclude.has(nodeLabel(layer)) ? 'the recipe excludes it' : whyNot(layer, role)
+    if (reason !== undefined) left.push({ node: layer, reason: `in float, ${reason}` })
+    if (reason !== undefined || role.kind !== 'layer') continue
     const [input = ''] = layer.inputs
     const key = `${role.axis} ${role.weights.name}`
     const activation = activations.get(input) ?? addActivation(editor, input)
@@ -57,6 +57,7 @@ export function quantizeDynamic(model: Model, options: DynamicOptions): PassResu
     replaceLayer(editor, layer, activation, constant, role.bias)
     quantized++
   }
+  const notes = notesByReason(left)
   if (quantized === 0) throw nothingToQuantize(notes)
   editor.prune()
   return { model: { ...prepared, graph: editor.build() }, notes }
@@ -98,7 +99,7 @@ function addWeights(editor: GraphEditor, { weights, axis }: Layer, options: Dyna
     ? addValues(editor, weights.name, [columns, rows], transposed(values, rows, columns))
     : addValues(editor, weights.name, weights.dims, values)
   const dims = perAxis === undefined ? [] : [params.length]
-  return { values: name, ...addParams(editor, weights.name, params, typeOfValues(values), dims) }
+  return { values: name, ...addParams(editor, weights.name, params, dims, values) }
 }
 
 function replaceLayer(
@@ -118,8 +119,10 @@ function replaceLayer(
     node({ opType: 'MatMulInteger', name: layer.name, inputs, outputs: [products] }),
     node({ opType: 'Cast', inputs: [products], outputs: [float], attributes: { to: intValue(FLOAT) } }),
     node({ opType: 'Mul', inputs: [activation.scale, weights.scale], outputs: [scale] }),
-    node({ opType: 'Mul', inputs: [float, scale], outputs: [scaled] }),
-    ...(bias === undefined ? [] : [node({ opType: 'Add', inputs: [scaled, bias.name], outputs: [output] })]),
+    node({ opType: 'Mul', name: name('rescale'), inputs: [float, scale], outputs: [scaled] }),
+    ...(bias === undefined
+      ? []
+      : [node({ opType: 'Add', name: name('bias'), inputs: [scaled, bias.name], outputs: [output] })]),
   )
 }
 

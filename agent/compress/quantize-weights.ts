@@ -9,6 +9,7 @@ import {
   symmetricParams,
   weightRange,
 } from './affine.ts'
+import { valuesOf } from './quantized-constants.ts'
 
 export interface WeightFormat {
   readonly type: QuantizedType
@@ -41,7 +42,7 @@ export interface WeightOptions extends WeightFormat {
 export function quantizeWeights(weights: Tensor, options: WeightOptions): QuantizedWeights {
   const source = asFloat32(weights)
   const integers = weightRange(options.type, options.reducedRange)
-  const values = options.type === 'int8' ? new Int8Array(source.length) : new Uint8Array(source.length)
+  const values = valuesOf(options.type, source.length)
   const runs = channelRuns(weights.dims, options.axis)
   const params = channelRanges(weights, source, runs).map((range, channel) => {
     if (options.type === 'uint8') return asymmetricParams(range, integers)

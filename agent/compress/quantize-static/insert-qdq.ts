@@ -11,7 +11,14 @@ import {
 import { type AffineParams, asymmetricParams, FULL_RANGE, type QuantizedType, quantizeInto } from '../affine.ts'
 import { minimalWeightScales, quantizeBias } from '../quantize-bias.ts'
 import { quantizeWeights } from '../quantize-weights.ts'
-import { addParams, addValues, type ParamNames, typeOfValues } from '../quantized-constants.ts'
+import {
+  addParams,
+  addScale,
+  addValues,
+  type ParamNames,
+  type QuantizedValues,
+  valuesOf,
+} from '../quantized-constants.ts'
 import type { LayerPlan, Point, QuantizationPlan } from './plan.ts'
 
 export interface InsertOptions {
@@ -40,12 +47,12 @@ export function insertQdq(
   }
   quantizeLayers(editor, plan, paramsOf, options)
   quantizeOperands(editor, plan, options.activations)
-  const type = options.activations === 'int8' ? 'INT8' : 'UINT8'
+  const like = valuesOf(options.activations, 0)
   const constants = new Map<string, ParamNames>()
   for (const point of plan.points) {
     let names = constants.get(point.leader)
     if (names === undefined) {
-      names = addParams(editor, point.leader, [paramsOf(point.tensor)], type, [])
+      names = addParams(editor, point.leader, [paramsOf(point.tensor)], [], like)
       constants.set(point.leader, names)
     }
     insertPair(editor, point, names)
@@ -70,8 +77,13 @@ function insertPair(editor: GraphEditor, { tensor, everywhere, readers }: Point,
   }
   const [from, to] = producer === undefined ? [tensor, inner] : [inner, tensor]
   editor.add(
-    node({ opType: 'QuantizeLinear', inputs: [from, params.scale, params.zeroPoint], outputs: [quantized] }),
-    node({ opType: 'DequantizeLinear', inputs: [quantized, params.scale, params.zeroPoint], outputs: [to] }),
+    node({ opType: 'QuantizeLinear', inputs: [from, ...paramInputs(params)], outputs: [quantized] }),
+    node({
+      opType: 'DequantizeLinear',
+      name: editor.freshName(`${tensor}/dequantize`),
+      inputs: [quantized, ...paramInputs(params)],
+      outputs: [to],
+    }),
   )
 }
 
@@ -122,7 +134,7 @@ function quantizeOperands(editor: GraphEditor, plan: QuantizationPlan, type: Qua
     const real = asFloat32(tensor)
     const range = { min: real.reduce((a, b) => Math.min(a, b)), max: real.reduce((a, b) => Math.max(a, b)) }
     const params = asymmetricParams(range, FULL_RANGE[type])
-    const values = type === 'int8' ? new Int8Array(real.length) : new Uint8Array(real.length)
+    const values = valuesOf(type, real.length)
     quantizeInto(values, real, params, FULL_RANGE[type])
     const name = addDequantized(editor, tensor, { values, params: [params], axis: undefined })
     replaceOperand(editor, operator, tensor.name, name)
@@ -139,7 +151,7 @@ function addDequantized(
   editor: GraphEditor,
   original: Pick<Tensor, 'name' | 'dims'>,
   quantized: {
-    readonly values: Int8Array | Uint8Array | Int32Array
+    readonly values: QuantizedValues
     readonly params: readonly AffineParams[]
     readonly axis: number | undefined
   },
@@ -147,15 +159,22 @@ function addDequantized(
   const { values, params, axis } = quantized
   const name = addValues(editor, original.name, original.dims, values)
   const dims = axis === undefined ? [] : [params.length]
-  const { scale, zeroPoint } = addParams(editor, original.name, params, typeOfValues(values), dims)
+  const operands =
+    values instanceof Int32Array
+      ? [addScale(editor, original.name, params, dims)]
+      : paramInputs(addParams(editor, original.name, params, dims, values))
   const output = editor.freshName(`${original.name}/dequantized`)
   editor.add(
     node({
       opType: 'DequantizeLinear',
-      inputs: [name, scale, zeroPoint],
+      inputs: [name, ...operands],
       outputs: [output],
       attributes: axis === undefined ? {} : { axis: intValue(axis) },
     }),
   )
   return output
+}
+
+function paramInputs({ scale, zeroPoint }: ParamNames): readonly string[] {
+  return [scale, zeroPoint]
 }

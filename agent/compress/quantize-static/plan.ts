@@ -1,8 +1,9 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { Graph, Node, Tensor } from '@edgefit/shared/onnx'
 import type { Interval } from '../affine.ts'
-import { nodeLabel, refuseUnknownNodes } from '../node-label.ts'
+import { refuseUnknownNodes } from '../node-label.ts'
 import type { Layer } from '../operator-roles.ts'
+import { notesByReason } from '../pass-report.ts'
 import { type Selection, selectNodes } from './select.ts'
 import { sharedGroups } from './shared-groups.ts'
 
@@ -129,20 +130,17 @@ function constantsOf(selection: Selection): readonly ConstantOperand[] {
 }
 
 function notesOn(graph: Graph, selection: Selection): readonly string[] {
-  const notes: string[] = []
-  const left = new Map<string, number>()
+  const left: { node: Node; reason: string }[] = []
+  const others = new Map<string, number>()
   for (const node of graph.nodes) {
     if (selection.has(node)) continue
     const role = selection.roleOf(node)
-    if (role.kind === 'float' && role.reason !== undefined) {
-      notes.push(`${node.opType} "${nodeLabel(node)}" stays in float: ${role.reason}`)
-    } else left.set(node.opType, (left.get(node.opType) ?? 0) + 1)
+    if (role.kind === 'float' && role.reason !== undefined) left.push({ node, reason: `in float, ${role.reason}` })
+    else others.set(node.opType, (others.get(node.opType) ?? 0) + 1)
   }
-  if (left.size > 0) {
-    const counts = [...left].map(([opType, count]) => (count === 1 ? opType : `${opType} ×${count}`))
-    notes.push(`in float, having no integer kernel or lying between float operators: ${counts.join(', ')}`)
-  }
-  return notes
+  const counts = [...others].map(([opType, count]) => (count === 1 ? opType : `${opType} ×${count}`))
+  const summary = `in float, without an integer kernel or between float operators: ${counts.join(', ')}`
+  return [...notesByReason(left), ...(counts.length === 0 ? [] : [summary])]
 }
 
 function nothingToQuantize(notes: readonly string[]): EdgefitError {

@@ -70,6 +70,7 @@ function isWorthIt(selection: Selection, node: Node): boolean {
   const operands = role.kind === 'passing' ? [node.inputs[0] ?? ''] : role.operands.map((at) => node.inputs[at] ?? '')
   const variable = operands.filter((value) => selection.index.constant(value) === undefined)
   if (variable.length === 0 || !variable.every((value) => selection.isInteger(value))) return false
+  if (variable.length < operands.length && variable.some((value) => isFloatForFree(selection, value))) return false
   if (role.reduces === true || node.outputs.some((output) => isWanted(selection, output))) return true
   return role.kind === 'light' && role.bounds !== undefined && isFree(selection, variable[0] ?? '')
 }
@@ -77,6 +78,16 @@ function isWorthIt(selection: Selection, node: Node): boolean {
 /** Whether a selected node reads `value`. */
 function isWanted({ index, has }: Selection, value: string): boolean {
   return index.consumers(value).some((use) => use.input !== undefined && has(use.node))
+}
+
+/**
+ * Whether `value` comes from a layer that gives out floats at no cost. What adds a constant to it, a bias mostly, is as
+ * fast in float and exact.
+ */
+function isFloatForFree({ index, roleOf }: Selection, value: string): boolean {
+  const producer = index.producer(value)
+  const role = producer === undefined ? undefined : roleOf(producer)
+  return role?.kind === 'layer' && role.floatOutput
 }
 
 /** Whether a Relu or Clip of `value` costs nothing: a Conv gives out integers in any case and takes it in. */
