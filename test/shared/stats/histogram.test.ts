@@ -63,6 +63,16 @@ describe('latency histogram', () => {
     expect(bins[3]?.toNs).toBeGreaterThan(1e9)
   })
 
+  it('is within the stated error at both ends of a bucket', () => {
+    for (let exponent = 11; exponent < 50; exponent += 1) {
+      const width = 2 ** (exponent - 10)
+      for (const exact of [2 ** exponent, 2 ** exponent + width - 1, 2 ** (exponent + 1) - 1]) {
+        const estimate = histogramQuantileNs(histogramOf([1, exact, exact, 2 ** 52]), 0.5) ?? 0
+        expect(Math.abs(estimate - exact)).toBeLessThanOrEqual(exact * HISTOGRAM_ERROR_RATIO)
+      }
+    }
+  })
+
   it('keeps the mean within the stated error', () => {
     const random = seededRandom(5)
     const sample = Array.from({ length: 10_000 }, () => Math.round(1e6 * Math.exp(random())))

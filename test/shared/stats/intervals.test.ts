@@ -70,6 +70,18 @@ describe('pairedBootstrap', () => {
     })
   })
 
+  it('judges each side at the stated confidence, which is a two-sided interval at twice the distance from 1', () => {
+    const baseline = errors(5, 80)
+    const variant = baseline.map((error, index) => error * (1 + 0.1 * (index % 3)))
+    const floor = pairedErrorFloor(variant, baseline, 0.9, seededRandom(7), 0.95)
+    const ratio = (v: number, b: number) => b / v
+    const interval = pairedBootstrap(variant, baseline, ratio, seededRandom(7), { confidence: 0.9 })
+
+    expect(floor.estimate).toBeCloseTo(interval.estimate, 12)
+    expect(floor.lower).toBeCloseTo(interval.lower, 12)
+    expect(floor.upper).toBeCloseTo(interval.upper, 12)
+  })
+
   it('violates the floor when only the baseline is without error', () => {
     expect(pairedErrorFloor([1, 1, 1], [0, 0, 0], 0.5, seededRandom(8))).toMatchObject({ decision: 'violated' })
     expect(pairedErrorFloor([0, 0, 0], [1, 1, 1], 0.5, seededRandom(8))).toMatchObject({ decision: 'holds' })
