@@ -156,8 +156,9 @@ export async function openArtifactStore(root: string): Promise<ArtifactStore> {
         await store.remove(digest)
         removed.push(digest)
       }
-      for (const name of await readdir(directory('partial')))
-        if (!kept.has(name)) await rm(join(root, 'partial', name), { force: true })
+      for (const folder of ['partial', 'manifests'])
+        for (const name of await readdir(directory(folder)))
+          if (!kept.has(name)) await rm(join(root, folder, name), { force: true })
       return removed
     },
 

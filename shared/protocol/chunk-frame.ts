@@ -5,10 +5,10 @@ export const MAX_CHUNK_BYTES = 64 * 1024
 export const MAX_WINDOW_BYTES = 4 * 2 ** 20
 
 /**
- * A broker that has more than this waiting for one subscriber may drop chunks (QoS 0) for it: a subscriber that reads
- * never owes more than a window and a span asked for by others, and one that lost a chunk asks again.
+ * A broker with more than this waiting for one subscriber may drop chunks (QoS 0) for it: one that reads never has more
+ * than a window to come and a span that others have asked for, and one that has lost a chunk asks again.
  */
-export const CHUNK_BACKLOG_DROP_BYTES = MAX_WINDOW_BYTES + 2 * 2 ** 20
+export const CHUNK_BACKLOG_DROP_BYTES = MAX_WINDOW_BYTES + 2 ** 20
 
 /**
  * A chunk on the wire:
