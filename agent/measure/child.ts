@@ -44,8 +44,10 @@ export async function createChildRunner(options: ChildRunnerOptions): Promise<Jo
 }
 
 function defaultWorker(): URL {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
-  return new URL(`./worker.${extension}`, import.meta.url)
+  // Literal paths, so that tools that follow imports find the worker.
+  return import.meta.url.endsWith('.ts')
+    ? new URL('./worker.ts', import.meta.url)
+    : new URL('./worker.js', import.meta.url)
 }
 
 type Answer = Extract<ChildMessage, { readonly type: 'done' | 'failed' | 'refused' }>

@@ -87,6 +87,17 @@ export const JOB_RESULTS = {
     sizeBytes: z.int(),
     resolvedRecipe: Recipe,
     resolvedRecipeDigest: Digest,
+    passes: z.array(
+      z.object({
+        pass: z.string(),
+        nodesBefore: z.int(),
+        nodesAfter: z.int(),
+        bytesBefore: z.int(),
+        bytesAfter: z.int(),
+        /** For people: what was left alone, and why. */
+        notes: z.array(z.string()),
+      }),
+    ),
   }),
   'tune-runtime': z.object({
     /** In the order of the candidates. */

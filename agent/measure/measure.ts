@@ -68,8 +68,7 @@ export async function measureVariant(
   return { kind: 'measured', measurement }
 }
 
-/** Accuracy alone: cheaper than {@link measureVariant}, enough to drop a recipe that lost its accuracy. */
-export function measureAccuracy(
+function measureAccuracy(
   runner: JobRunner,
   input: Omit<MeasureInput, 'task' | 'effort'> & { readonly task: Task },
   options: RunOptions,

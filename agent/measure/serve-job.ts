@@ -25,14 +25,27 @@ export function serveJob(handlers: JobHandlers): void {
 
 async function answerTo<Kind extends JobKind>(job: JobOf<Kind>, handlers: JobHandlers): Promise<ChildMessage> {
   const handler: JobHandlers[Kind] = handlers[job.kind]
-  const value = await handler(job, (stage, fraction) =>
-    send({ type: 'progress', progress: { stage, fraction: fraction ?? null } }),
-  )
+  const value = await handler(job, progressReporter())
   return { type: 'done', value, peakRssBytes: peakRssBytes('self') ?? 0 }
 }
 
+/** Within a stage few reports are sent: handlers may report after every query, and messages cost time. */
+const REPORT_MS = 500
+
+function progressReporter(): (stage: JobProgress['stage'], fraction?: number) => void {
+  let last: JobProgress['stage'] | undefined
+  let dueMs = 0
+  return (stage, fraction) => {
+    const nowMs = performance.now()
+    if (stage === last && nowMs < dueMs) return
+    last = stage
+    dueMs = nowMs + REPORT_MS
+    send({ type: 'progress', progress: { stage, fraction: fraction ?? null } })
+  }
+}
+
 /** What is the recipe's fault is a failed trial; what is the input's is refused; the rest is a bug, so a crash. */
-export function failureOf(error: unknown): ChildMessage {
+function failureOf(error: unknown): ChildMessage {
   if (!(error instanceof EdgefitError)) {
     const words = error instanceof Error ? (error.stack ?? error.message) : String(error)
     if (isNoSpace(error)) return { type: 'failed', reason: 'no-space', message: words }
@@ -41,23 +54,16 @@ export function failureOf(error: unknown): ChildMessage {
     }
     return { type: 'failed', reason: 'crashed', message: words }
   }
+  const { code, details } = error
   const message = withCauses(error)
-  switch (error.code) {
-    case 'MODEL_INVALID':
-    case 'MODEL_UNSUPPORTED':
-    case 'PASS_FAILED':
-      return { type: 'failed', reason: 'unsupported', message }
-    case 'DISK_FULL':
-      return { type: 'failed', reason: 'no-space', message }
-    case 'TRIAL_FAILED':
-      return {
-        type: 'failed',
-        reason: TrialFailure.catch('crashed').parse(error.details['reason']),
-        message,
-      }
-    default:
-      return { type: 'refused', code: error.code, message }
+  if (code === 'MODEL_INVALID' || code === 'MODEL_UNSUPPORTED' || code === 'PASS_FAILED') {
+    return { type: 'failed', reason: 'unsupported', message }
   }
+  if (code === 'DISK_FULL') return { type: 'failed', reason: 'no-space', message }
+  if (code === 'TRIAL_FAILED') {
+    return { type: 'failed', reason: TrialFailure.catch('crashed').parse(details['reason']), message }
+  }
+  return { type: 'refused', code, message }
 }
 
 function withCauses(error: Error): string {

@@ -5,10 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type ChildRunnerOptions, createChildRunner } from '../../../agent/measure/child.ts'
 import type { JobProgress } from '../../../agent/measure/jobs.ts'
 import type { JobRunner } from '../../../agent/measure/runner.ts'
+
+// Every test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 })
 
 const workerEntry = new URL('./misbehaving-worker.ts', import.meta.url)
 
