@@ -42,7 +42,7 @@ export async function launchCommand(options: LaunchOptions): Promise<readonly st
     )
   }
   openLockFile(lockPath)
-  const bound = false && (await mentions('setpriv', '--pdeathsig'))
+  const bound = await mentions('setpriv', '--pdeathsig')
   return [
     ...(bound ? ['setpriv', '--pdeathsig', 'KILL'] : []),
     ...['flock', '--no-fork', '--exclusive', lockPath],
