@@ -91,9 +91,9 @@ export function quantizeInto(
 ): void {
   const low = integers.min - zeroPoint
   const high = integers.max - zeroPoint
-  for (const [index, value] of values.entries()) {
+  for (let index = 0; index < values.length; index++) {
     // A quotient of float32s rounded twice, to double and then to float32, is still rounded right.
-    const steps = Math.min(high, Math.max(low, Math.fround(value / scale)))
+    const steps = Math.min(high, Math.max(low, Math.fround((values[index] ?? 0) / scale)))
     into[offset + index] = roundHalfEven(steps) + zeroPoint
   }
 }

@@ -29,7 +29,8 @@ export function foldBatchNorm(model: Model): PassResult {
     if (reason !== undefined) left.push({ node, reason: `not folded, ${reason}` })
   }
   editor.prune()
-  return { model: { ...prepared, graph: editor.build() }, notes: notesByReason(left) }
+  const graph = editor.build()
+  return { model: graph === model.graph ? model : { ...prepared, graph }, notes: notesByReason(left) }
 }
 
 function isBatchNorm(node: Node): boolean {

@@ -77,6 +77,7 @@ export function roleOf(node: Node, constant: Constants): Role {
     case 'LeakyRelu':
       return { kind: 'light', operands: [0] }
     case 'AveragePool':
+      return averagePool(node)
     case 'GlobalAveragePool':
       return { kind: 'light', operands: [0], reduces: true }
     case 'Sigmoid':
@@ -89,8 +90,7 @@ export function roleOf(node: Node, constant: Constants): Role {
     case 'MaxPool':
       return (node.outputs[1] ?? '') === '' ? { kind: 'passing', reduces: true } : FLOAT
     case 'Resize':
-      // Cubic sampling overshoots the range of its input.
-      return stringAttribute(node, 'mode', 'nearest') === 'cubic' ? FLOAT : { kind: 'passing' }
+      return stringAttribute(node, 'mode', 'nearest') === 'nearest' ? { kind: 'passing' } : FLOAT
     case 'Expand':
     case 'Flatten':
     case 'Gather':
@@ -137,6 +137,12 @@ function matMul(node: Node, constant: Constants): Role {
   if (weights === undefined) return { kind: 'light', operands: [0, 1] }
   if (weights.dataType !== 'FLOAT' || weights.dims.length < 2) return notConstant('weights')
   return { kind: 'layer', weights, ...(weights.dims.length === 2 ? { axis: 1 } : {}), floatOutput: true }
+}
+
+function averagePool(node: Node): Role {
+  const isInexact = intAttribute(node, 'ceil_mode', 0) !== 0 && intAttribute(node, 'count_include_pad', 0) !== 0
+  if (isInexact) return { kind: 'float', reason: 'with ceil_mode the integer kernel counts the padding differently' }
+  return { kind: 'light', operands: [0], reduces: true }
 }
 
 function biasOf(node: Node, constant: Constants, channels: number | undefined): { bias?: Tensor } | 'unusable' {

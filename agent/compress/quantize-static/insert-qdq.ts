@@ -61,7 +61,8 @@ export function insertQdq(
   return editor.build()
 }
 
-function insertPair(editor: GraphEditor, { tensor, everywhere, readers }: Point, params: ParamNames): void {
+function insertPair(editor: GraphEditor, point: Point, params: ParamNames): void {
+  const { tensor, everywhere, readers } = point
   const quantized = editor.freshName(`${tensor}/quantized`)
   const inner = editor.freshName(`${tensor}/${everywhere ? 'float' : 'dequantized'}`)
   const producer = everywhere ? editor.producer(tensor) : undefined
@@ -75,7 +76,8 @@ function insertPair(editor: GraphEditor, { tensor, everywhere, readers }: Point,
     const outputs = new Set(readers.flatMap((reader) => reader.outputs))
     editor.replaceUses(tensor, inner, (consumer) => consumer.outputs.some((output) => outputs.has(output)))
   }
-  const [from, to] = producer === undefined ? [tensor, inner] : [inner, tensor]
+  const [made, to] = producer === undefined ? [tensor, inner] : [inner, tensor]
+  const from = point.shielded ? addShield(editor, made) : made
   editor.add(
     node({ opType: 'QuantizeLinear', inputs: [from, ...paramInputs(params)], outputs: [quantized] }),
     node({
@@ -85,6 +87,13 @@ function insertPair(editor: GraphEditor, { tensor, everywhere, readers }: Point,
       outputs: [to],
     }),
   )
+}
+
+/** A Sum of one changes nothing, and the runtime neither removes it nor looks past it. */
+function addShield(editor: GraphEditor, value: string): string {
+  const shield = editor.freshName(`${value}/shield`)
+  editor.add(node({ opType: 'Sum', inputs: [value], outputs: [shield] }))
+  return shield
 }
 
 /** Layers that share weights share their quantized form: its scales suit all of their biases. */
@@ -108,6 +117,7 @@ function quantizeLayers(
     const quantized = quantizeWeights(weights, { ...format, ...(axis === undefined ? {} : { axis }), minScales })
     const name = addDequantized(editor, weights, { ...quantized, axis })
     for (const layer of layers) {
+      if (layer.node.opType === 'MatMul') keepProductAlone(editor, layer.node)
       replaceOperand(editor, layer.node, weights.name, name)
       if (layer.bias === undefined) continue
       const bias = quantizeBias(asFloat32(layer.bias), paramsOf(layer.input).scale, quantized.params)
@@ -115,6 +125,16 @@ function quantizeLayers(
       const biasName = addDequantized(editor, flat, { ...bias, axis: axis === undefined ? undefined : 0 })
       replaceOperand(editor, layer.node, layer.bias.name, biasName)
     }
+  }
+}
+
+/**
+ * The runtime would merge MatMul and Add into a Gemm before it looks for quantized products, and then run it in float. A
+ * Sum of two means the same and is left alone.
+ */
+function keepProductAlone(editor: GraphEditor, { outputs: [product = ''] }: Node): void {
+  for (const consumer of editor.consumers(product)) {
+    if (consumer.opType === 'Add' && consumer.domain === '') editor.replace(consumer, { ...consumer, opType: 'Sum' })
   }
 }
 

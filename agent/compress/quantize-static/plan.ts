@@ -16,6 +16,8 @@ export interface Point {
    */
   readonly everywhere: boolean
   readonly readers: readonly Node[]
+  /** The runtime would quantize the weights of the layer before it on its own: see {@link needsShield}. */
+  readonly shielded: boolean
   /** The point whose scale and zero point this one has. */
   readonly leader: string
 }
@@ -74,6 +76,7 @@ export function planQuantization(graph: Graph, exclude: readonly string[]): Quan
       tensor,
       everywhere: selection.isInteger(tensor),
       readers,
+      shielded: needsShield(selection, tensor),
       leader: leaderOf(tensor),
     })),
     groups,
@@ -120,6 +123,24 @@ function isAbsorbed(selection: Selection, value: string): boolean {
   // What only moves values has the scale of its input; a Relu after a Relu is rare enough to be left as it is.
   return maker?.kind === 'layer' || (maker?.kind === 'light' && maker.bounds === undefined)
 }
+
+/**
+ * Whether a layer that is to stay in float lies between a dequantized value and `tensor`.
+ *
+ * The runtime (`weight_bias_quantization.cc`) quantizes the weights of such a layer, coarsely, when nothing but a Relu or
+ * Clip comes between it and the QuantizeLinear. The integer AveragePool that is kept away here is inexact.
+ */
+function needsShield(selection: Selection, tensor: string): boolean {
+  const { index } = selection
+  let producer = index.producer(tensor)
+  while (producer !== undefined && ['Relu', 'Clip'].includes(producer.opType)) {
+    producer = index.producer(producer.inputs[0] ?? '')
+  }
+  if (producer === undefined || selection.has(producer)) return false
+  return SHIELDED.has(producer.opType) && selection.isInteger(producer.inputs[0] ?? '')
+}
+
+const SHIELDED: ReadonlySet<string> = new Set(['Conv', 'ConvTranspose', 'Gemm', 'AveragePool'])
 
 function constantsOf(selection: Selection): readonly ConstantOperand[] {
   return selection.nodes.flatMap((node) => {

@@ -15,7 +15,8 @@ export interface Selection {
 
 /**
  * All layers with constant weights, and of the operators between them those for which integers save conversions: every
- * operand already is integers, and something that wants integers reads the output.
+ * operand already is integers, or is made into integers for a layer anyway, and something that wants integers reads the
+ * output.
  *
  * `exclude`: labels ({@link nodeLabel}) of nodes to leave in float.
  */
@@ -69,10 +70,16 @@ function isWorthIt(selection: Selection, node: Node): boolean {
   if (role.kind === 'float') return false
   const operands = role.kind === 'passing' ? [node.inputs[0] ?? ''] : role.operands.map((at) => node.inputs[at] ?? '')
   const variable = operands.filter((value) => selection.index.constant(value) === undefined)
-  if (variable.length === 0 || !variable.every((value) => selection.isInteger(value))) return false
+  if (!variable.some((value) => selection.isInteger(value))) return false
+  if (!variable.every((value) => selection.isInteger(value) || isReadByLayer(selection, value))) return false
   if (variable.length < operands.length && variable.some((value) => isFloatForFree(selection, value))) return false
   if (role.reduces === true || node.outputs.some((output) => isWanted(selection, output))) return true
   return role.kind === 'light' && role.bounds !== undefined && isFree(selection, variable[0] ?? '')
+}
+
+/** Whether `value` has to be quantized in any case. */
+function isReadByLayer({ index, has, roleOf }: Selection, value: string): boolean {
+  return index.consumers(value).some((use) => use.input === 0 && has(use.node) && roleOf(use.node).kind === 'layer')
 }
 
 /** Whether a selected node reads `value`. */

@@ -71,3 +71,16 @@ function tensorsOf(feeds: Readonly<Record<string, FeedTensor>>): Record<string, 
     Object.entries(feeds).map(([name, { type, dims, data }]) => [name, new Tensor(type, data as never, dims)]),
   )
 }
+
+/** Largest difference between two outputs, relative to the largest value of the first. */
+export function relativeError(expected: OutputTensor | undefined, actual: OutputTensor | undefined): number {
+  if (expected === undefined || actual === undefined || expected.data.length !== actual.data.length) return Infinity
+  let largest = 1e-30
+  let error = 0
+  for (let index = 0; index < expected.data.length; index++) {
+    const value = Number(expected.data[index])
+    largest = Math.max(largest, Math.abs(value))
+    error = Math.max(error, Math.abs(value - Number(actual.data[index])))
+  }
+  return Number.isNaN(error) ? Infinity : error / largest
+}
