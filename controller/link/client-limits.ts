@@ -27,9 +27,19 @@ export function neverWaitForReader(client: Client): void {
   }
 }
 
-/** Whether a client still has room for a message that may be lost. */
-export function hasRoomForChunk(client: Client): boolean {
-  return client.conn.writableLength <= CHUNK_BACKLOG_DROP_BYTES
+/**
+ * Says whether a client still has room for a chunk, and takes it as forwarded if so. What aedes was told to forward
+ * reaches the socket only in the next turn of the event loop: until then it is counted here.
+ */
+export function createChunkGate(): (client: Client, sizeBytes: number) => boolean {
+  const onTheWay = new WeakMap<Client, number>()
+  return (client, sizeBytes) => {
+    const waitingBytes = onTheWay.get(client) ?? 0
+    if (client.conn.writableLength + waitingBytes + sizeBytes > CHUNK_BACKLOG_DROP_BYTES) return false
+    onTheWay.set(client, waitingBytes + sizeBytes)
+    setImmediate(() => onTheWay.set(client, (onTheWay.get(client) ?? 0) - sizeBytes))
+    return true
+  }
 }
 
 /** Cuts a client off as soon as it announces a packet longer than any it may send, before its bytes pile up. */

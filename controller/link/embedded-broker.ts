@@ -7,7 +7,7 @@ import { MAX_MESSAGE_BYTES } from '@edgefit/shared/protocol'
 import { Aedes, type AuthenticateError, type Client } from 'aedes'
 import type { Logger } from 'pino'
 import { isAllowed, type Principal } from './authorize.ts'
-import { hasRoomForChunk, limitPacketSize, neverWaitForReader } from './client-limits.ts'
+import { createChunkGate, limitPacketSize, neverWaitForReader } from './client-limits.ts'
 import type { DeviceDirectory } from './ports.ts'
 import { createSignIn } from './sign-in.ts'
 
@@ -55,6 +55,7 @@ export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promi
   const deviceClients = new Map<string, Client>()
   const localStreams = new WeakSet<object>()
   const streams = new Set<Duplex>()
+  const hasRoomForChunk = createChunkGate()
 
   const aedes = await Aedes.createBroker({
     concurrency: 0, // no limit that one slow delivery could use up for all
@@ -102,8 +103,8 @@ export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promi
       done(null, null)
     },
     authorizeForward(client, packet) {
-      const mayBeLost = packet.qos === 0 && principals.get(client)?.kind !== 'controller'
-      return mayBeLost && !hasRoomForChunk(client) ? null : packet
+      if (packet.qos > 0 || principals.get(client)?.kind === 'controller') return packet
+      return hasRoomForChunk(client, packet.payload.length) ? packet : null
     },
   })
 
@@ -162,6 +163,9 @@ export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promi
     tlsPort: portOf(tlsServer),
     openStream() {
       const [near, far] = duplexPair({ highWaterMark: LOCAL_STREAM_BUFFER_BYTES })
+      // Node leaves each end to itself.
+      far.once('close', () => near.destroy())
+      near.once('close', () => far.destroy())
       localStreams.add(far)
       serve(far)
       return near

@@ -118,12 +118,9 @@ export function createMqttLink(options: MqttLinkOptions): MqttLink {
       })
     },
     async stop() {
-      if (control?.connected) {
-        const farewell = publish(presenceTopic, presence(false), { retain: true }).catch(() => undefined)
-        await Promise.race([farewell, new Promise((done) => setTimeout(done, STOP_TIMEOUT_MS).unref())])
-      }
-      await incoming.drain()
-      await Promise.all([control?.endAsync(true), bulk?.endAsync(true)])
+      await atMost(STOP_TIMEOUT_MS, incoming.drain())
+      if (control?.connected) await atMost(STOP_TIMEOUT_MS, publish(presenceTopic, presence(false), { retain: true }))
+      await Promise.all([control, bulk].map((client) => client && end(client)))
     },
     async publishDesired(state) {
       const topic = formatTopic({ kind: 'down', fleet, device: state.device, channel: 'desired' })
@@ -140,6 +137,23 @@ export function createMqttLink(options: MqttLinkOptions): MqttLink {
       await publish(formatTopic({ kind: 'down', fleet, device, channel: 'desired' }), nothing, { retain: true })
     },
   }
+}
+
+/** In order where there is a connection, so that the broker drops the will. */
+async function end(client: MqttClient): Promise<void> {
+  if (client.connected) await atMost(STOP_TIMEOUT_MS, client.endAsync())
+  else client.end(true)
+  client.stream.destroy()
+}
+
+/** Whatever comes of it. */
+async function atMost(timeoutMs: number, action: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise((resolve) => {
+    timer = setTimeout(resolve, timeoutMs)
+  })
+  await Promise.race([action.catch(() => undefined), timeout])
+  clearTimeout(timer)
 }
 
 async function send(client: MqttClient | undefined, act: (client: MqttClient) => Promise<unknown>): Promise<void> {
