@@ -24,7 +24,7 @@ export interface StoredMeasurement {
   readonly drifted: boolean
 }
 
-export interface TrialBrief {
+interface TrialBrief {
   readonly label: string
   readonly p90BoundMs: number
   readonly accuracy: number | null

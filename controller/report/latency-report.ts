@@ -87,7 +87,7 @@ const Figures = z.object({
 })
 export type Figures = z.infer<typeof Figures>
 
-export const WARNINGS = ['drifted', 'throttled', 'noisy', 'offline', 'not-serving'] as const
+const WARNINGS = ['drifted', 'throttled', 'noisy', 'offline', 'not-serving'] as const
 
 /** `fate` is `open` until the choice is made. The trial with no passes is fp32 itself, and may have won. */
 export const TrialLine = z.object({

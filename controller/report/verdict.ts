@@ -45,19 +45,21 @@ function judgeMeasured(objective: Objective, { winner, lastRebenchmark }: Eviden
   const { measurement } = lastRebenchmark ?? winner
   const budgetMs = objective.latencyP90Ms
   const { p90Bound } = measurement.latencyMs
-  const limits = `budget ${ms(budgetMs)} ms`
   if (p90Bound > budgetMs) {
     const before = winner.measurement.latencyMs.p90Bound
     const history = lastRebenchmark === undefined ? '' : `; it was ${msBeside(before, budgetMs)} ms when chosen`
     const excess = (p90Bound / budgetMs - 1) * 100
     return {
       verdict: 'missed',
-      explanation: `p90 up to ${msBeside(p90Bound, budgetMs)} ms, ${excess.toFixed(excess < 1 ? 1 : 0)} % over the ${limits}${history}`,
+      explanation: `p90 up to ${msBeside(p90Bound, budgetMs)} ms, ${excess.toFixed(excess < 1 ? 1 : 0)} % over the budget of ${ms(budgetMs)} ms${history}`,
     }
   }
   const tooLarge = memoryExcess(objective, measurement)
   if (tooLarge !== undefined) return { verdict: 'missed', explanation: tooLarge }
-  return { verdict: 'met', explanation: `p90 at most ${msBeside(p90Bound, budgetMs)} ms, ${limits}` }
+  return {
+    verdict: 'met',
+    explanation: `p90 at most ${msBeside(p90Bound, budgetMs)} ms against a budget of ${ms(budgetMs)} ms`,
+  }
 }
 
 function memoryExcess({ memoryBytes }: Objective, { peakRssBytes }: Measurement): string | undefined {

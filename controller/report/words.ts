@@ -96,20 +96,27 @@ export function plural(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`
 }
 
-/** `3 of 5 devices meet their objective: 1 over budget, 1 pending.` */
-export function headline(rows: readonly LatencyRow[]): string {
-  if (rows.length === 0) return 'No device matches.'
+/** `3 of 5 devices meet their objectives.` and `1 over budget, 1 pending.`; devices without a model are apart. */
+export function headline(rows: readonly LatencyRow[]): { readonly met: string; readonly others: string } {
   const counts = new Map<Verdict, number>()
   for (const { verdict } of rows) counts.set(verdict, (counts.get(verdict) ?? 0) + 1)
   const met = counts.get('met') ?? 0
+  const total = rows.length - (counts.get('unassigned') ?? 0)
+  if (total === 0) return { met: rows.length === 0 ? 'Nothing to report.' : 'No device has a model.', others: '' }
   const noun = new Set(rows.map(({ device }) => device.id)).size === rows.length ? 'device' : 'slot'
-  if (met === rows.length) {
-    return met === 1 ? `The ${noun} meets its objective.` : `All ${met} ${noun}s meet their objective.`
-  }
-  const rest = [...counts]
+  const others = [...counts]
     .filter(([verdict]) => verdict !== 'met')
     .map(([verdict, count]) => `${count} ${VERDICT_WORDS[verdict]}`)
-  return `${met} of ${plural(rows.length, noun)} ${met === 1 ? 'meets its' : 'meet their'} objective: ${rest.join(', ')}.`
+  return {
+    met: metWords(met, total, noun),
+    others: others.length === 0 || rows.length === 1 ? '' : `${others.join(', ')}.`,
+  }
+}
+
+function metWords(met: number, total: number, noun: string): string {
+  if (total === 1) return `The ${noun} ${met === 1 ? 'meets' : 'does not meet'} its objective.`
+  if (met === total) return `All ${total} ${noun}s meet their objectives.`
+  return `${met === 0 ? 'None' : met} of ${total} ${noun}s ${met === 1 ? 'meets its objective' : 'meet their objectives'}.`
 }
 
 export function filterWords(filters: ReportFilters): string {

@@ -1,19 +1,10 @@
 import { createHash } from 'node:crypto'
 import type { LossReason, Measurement, Objective, Recipe, Trial } from '@edgefit/shared/model'
-import {
-  earlyStoppingEstimate,
-  encodeHistogram,
-  histogramRecorder,
-  normalQuantile,
-  quantile,
-  type Random,
-  seededRandom,
-  sortedCopy,
-  wilsonInterval,
-} from '@edgefit/shared/stats'
+import { seededRandom } from '@edgefit/shared/stats'
 import { insertMeasurement, insertTrial } from '../../controller/fleet/results.ts'
 import { openStore } from '../../controller/store/open-store.ts'
 import type { ControllerDatabase, MeasurementRole, NewDeploymentRow } from '../../controller/store/schema.ts'
+import { EVALUATION_SAMPLES, sampledMeasurement } from './sampled-measurement.ts'
 
 /** A fleet in a real store, filled with documents such as devices send. Latencies are seeded and log-normal. */
 
@@ -30,13 +21,13 @@ export interface LatencyFleet {
   close(): Promise<void>
 }
 
-export interface RolloutOptions {
+interface RolloutOptions {
   readonly model: string
   readonly version: number
   readonly objective: Objective
 }
 
-export interface DeviceOptions {
+interface DeviceOptions {
   readonly state?: 'pending' | 'accepted' | 'rejected' | 'decommissioned'
   readonly cpu?: keyof typeof CPUS
   readonly labels?: Readonly<Record<string, string>>
@@ -45,7 +36,7 @@ export interface DeviceOptions {
   readonly profiled?: boolean
 }
 
-export interface DeployOptions {
+interface DeployOptions {
   readonly device: string
   readonly rollout: string
   readonly slot?: string
@@ -56,7 +47,7 @@ export interface DeployOptions {
   readonly goal?: boolean
 }
 
-export interface SearchOptions {
+interface SearchOptions {
   readonly baselineMs: number
   readonly baselineAccuracy: number
   readonly candidates: readonly CandidateOptions[]
@@ -75,7 +66,7 @@ export interface CandidateOptions {
   readonly won?: boolean
 }
 
-export interface RebenchmarkOptions {
+interface RebenchmarkOptions {
   readonly medianMs: number
   readonly change: { readonly ratio: number; readonly low: number; readonly high: number }
   readonly drifted: boolean
@@ -88,7 +79,6 @@ export const CPUS = {
   n100: { class: 'x64-93bd5570e1fa', model: 'Intel(R) N100' },
 } as const
 
-const SAMPLES = 2000
 const SOURCE_SIZE_BYTES = 9_100_000
 
 export async function latencyFleet(path = ':memory:'): Promise<LatencyFleet> {
@@ -146,7 +136,7 @@ async function insertRollout(db: ControllerDatabase, id: string, options: Rollou
       model_version: options.version,
       dataset_name: DATASET.name,
       dataset_version: DATASET.version,
-      split: JSON.stringify({ seed: 0, calibration: 200, tuning: 1000, evaluation: SAMPLES }),
+      split: JSON.stringify({ seed: 0, calibration: 200, tuning: 1000, evaluation: EVALUATION_SAMPLES }),
       objective: JSON.stringify(options.objective),
       selector: '',
       search: JSON.stringify({ budgetS: 600, seed: 0 }),
@@ -237,7 +227,7 @@ async function insertSearch(db: ControllerDatabase, id: string, device: string, 
   const random = seededRandom(id.length * 7919 + device.charCodeAt(device.length - 1))
   const spread = search.spread ?? 0.02
   const measure = (ratio: number, lost: number, sizeRatio: number, split: Measurement['split']) =>
-    measurementOf(random, {
+    sampledMeasurement(random, {
       medianMs: search.baselineMs * ratio,
       spread,
       accuracy: search.baselineAccuracy - lost,
@@ -246,6 +236,7 @@ async function insertSearch(db: ControllerDatabase, id: string, device: string, 
       sizeBytes: Math.round(SOURCE_SIZE_BYTES * sizeRatio),
       split,
       throttled: search.throttled ?? false,
+      atMs: NOW_MS - 60 * HOUR_MS,
     })
   const baseline = (split: Measurement['split']): Measurement => {
     const { againstBaseline: _, ...rest } = measure(1, 0, 1, split)
@@ -287,7 +278,7 @@ async function insertRebenchmark(db: ControllerDatabase, id: string, options: Re
     .where('deployment_id', '=', id)
     .where('role', '=', 'winner')
     .executeTakeFirstOrThrow()
-  const measurement = measurementOf(seededRandom(11), {
+  const measurement = sampledMeasurement(seededRandom(11), {
     medianMs: options.medianMs,
     spread: 0.025,
     accuracy: 0.9,
@@ -335,77 +326,6 @@ async function storeMeasurement(db: ControllerDatabase, stored: StoredMeasuremen
 function storeTrial(db: ControllerDatabase, deployment: string, trial: Trial): Promise<void> {
   const { losses, id } = trial
   return insertTrial(db, { deployment, attempt: 1, trial: { ...trial, losses: [] }, losses, position: id + 1 })
-}
-
-interface MeasurementOptions {
-  readonly medianMs: number
-  readonly spread: number
-  readonly accuracy: number
-  readonly baselineAccuracy: number
-  readonly ratio: number
-  readonly sizeBytes: number
-  readonly split: Measurement['split']
-  readonly throttled: boolean
-  readonly atMs?: number
-}
-
-function measurementOf(random: Random, options: MeasurementOptions): Measurement {
-  const { medianMs, spread, ratio, sizeBytes, split, throttled } = options
-  const latencies = Array.from({ length: 500 }, () => medianMs * latencyFactor(random, spread))
-  const sorted = sortedCopy(latencies)
-  const recorder = histogramRecorder()
-  for (const latencyMs of latencies) recorder.record(latencyMs * 1e6)
-  const bound = earlyStoppingEstimate(sorted, { percentile: 0.9 })
-  const right = Math.round(Math.max(0, options.accuracy) * SAMPLES)
-  const baselineRight = Math.round(options.baselineAccuracy * SAMPLES)
-  const both = Math.max(0, Math.min(right, baselineRight) - 6)
-  const interval = wilsonInterval(right, SAMPLES)
-  return {
-    latencyMs: {
-      p50: quantile(sorted, 0.5),
-      p90: quantile(sorted, 0.9),
-      p99: quantile(sorted, 0.99),
-      p90Bound: bound.kind === 'bound' ? bound.bound : quantile(sorted, 1),
-      count: latencies.length,
-    },
-    accuracy: {
-      metric: 'top1',
-      value: right / SAMPLES,
-      low: interval.lower,
-      high: interval.upper,
-      count: SAMPLES,
-    },
-    sizeBytes,
-    peakRssBytes: 61_000_000 + 3 * sizeBytes,
-    loadMs: 20 + sizeBytes / 4e5,
-    threads: 4,
-    throttled,
-    noise: spread,
-    histogram: encodeHistogram(recorder.snapshot()),
-    split,
-    runtime: { intraOpThreads: 4, allowSpinning: false, memoryArena: true },
-    runtimeVersion: '1.30.0',
-    temperatureC: { before: 51, after: 58 },
-    againstBaseline: {
-      latencyRatio: { ratio, low: ratio * 0.985, high: ratio * 1.015 },
-      sqnrDb: 28 - 400 * Math.max(0, options.baselineAccuracy - options.accuracy),
-      paired: {
-        both,
-        onlyVariant: right - both,
-        onlyBaseline: baselineRight - both,
-        neither: SAMPLES - right - baselineRight + both,
-      },
-      difference: null,
-    },
-    measuredAtMs: options.atMs ?? NOW_MS - 60 * HOUR_MS,
-  }
-}
-
-/** Log-normal, and one run in forty is disturbed. */
-function latencyFactor(random: Random, spread: number): number {
-  const normal = normalQuantile(Math.min(0.999999, Math.max(0.000001, random())))
-  const disturbed = random() < 0.025 ? 1 + 0.25 * random() : 1
-  return Math.exp(spread * normal) * disturbed
 }
 
 const QUANTIZE: Recipe['passes'][number] = {

@@ -229,3 +229,30 @@ function lossesAt(baselineMs: number, { ratio = 1, losses = [], won }: Candidate
   const tooSlow = slow(`p90 is at most ${p90Ms} ms with 99 % confidence, the budget is 12.0 ms`)
   return won || losses.length === 0 || losses[0] === beaten ? [tooSlow] : [...losses]
 }
+
+/** What a device under somebody else's control could send: markup, escape codes, text that runs backwards, long words. */
+export async function hostileFleet(): Promise<LatencyFleet> {
+  const fleet = await latencyFleet()
+  await fleet.model('m', 1)
+  await fleet.rollout('r', { model: 'm', version: 1, objective: { latencyP90Ms: 12, minimize: 'latency' } })
+  const attack = '<script>alert(1)</script>\u001b[2J\u202e"><img src=x onerror=alert(2)>'
+  const device = `box-${'long-name-'.repeat(6)}`
+  await fleet.device(device, { labels: { note: attack } })
+  const candidates = [
+    { label: attack, ratio: 0.4, won: true },
+    { label: 'x'.repeat(120), ratio: 0.5, losses: [slow(attack)] },
+    { label: 'failing', failure: { kind: 'failed', reason: 'crashed', message: attack } },
+  ] as const
+  await fleet.deploy({
+    device,
+    rollout: 'r',
+    search: {
+      baselineMs: 20,
+      baselineAccuracy: 0.9,
+      candidates: candidates.map((one) => ({ ...one, losses: 'losses' in one ? [...one.losses] : [] })),
+    },
+  })
+  await fleet.device('other')
+  await fleet.deploy({ device: 'other', rollout: 'r', row: { status: 'failed', reason: 'internal', message: attack } })
+  return fleet
+}
