@@ -1,6 +1,7 @@
 import { EdgefitError } from '@edgefit/shared'
 import {
   type Attribute,
+  asFloat32,
   type Dim,
   editGraph,
   floatAttribute,
@@ -18,6 +19,7 @@ import {
   stringAttribute,
   stringValue,
   subgraphs,
+  type Tensor,
 } from '@edgefit/shared/onnx'
 import { nodeLabel } from './node-label.ts'
 
@@ -161,18 +163,29 @@ function liftResize({ editor, node }: Lift): boolean {
   const attribute = node.attributes.get('scales')
   const [data = '', given = ''] = node.inputs
   const scales = attribute?.kind === 'FLOATS' ? floatsInput(editor, node, 'scales', attribute.value) : given
-  if (scales === '') return false
+  const mode = stringAttribute(node, 'mode', 'nearest')
+  const rounding = mode === 'nearest' ? nearestMode(node, editor.constant(scales)) : 'floor'
+  if (scales === '' || rounding === undefined) return false
   editor.replace(node, {
     ...node,
     opType: 'Resize',
     inputs: [data, '', scales],
-    attributes: new Map<string, Attribute>([
-      ['mode', stringValue(stringAttribute(node, 'mode', 'nearest'))],
+    attributes: new Map([
+      ['mode', stringValue(mode)],
       ['coordinate_transformation_mode', stringValue('asymmetric')],
-      ['nearest_mode', stringValue('floor')],
+      ['nearest_mode', stringValue(rounding)],
     ]),
   })
   return true
+}
+
+/** onnxruntime rounds up where opset 10 shrinks and down where it enlarges; one node of opset 13 can do only one. */
+function nearestMode(node: Node, scales: Tensor | undefined): 'floor' | 'ceil' | undefined {
+  if (node.opType === 'Upsample') return 'floor'
+  if (scales?.dataType !== 'FLOAT') return undefined
+  const factors = asFloat32(scales)
+  if (factors.every((factor) => factor >= 1)) return 'floor'
+  return factors.every((factor) => factor <= 1) ? 'ceil' : undefined
 }
 
 /** Up to opset 12 it is taken over all axes from `axis` on, by default 1; from 13 on over that axis alone. */

@@ -66,7 +66,7 @@ describe('quantizing and dequantizing', () => {
   it('comes back within half a step', () => {
     const values = randomValues(5000, 3, 2.5)
     const params = asymmetricParams({ min: -2.5, max: 2.5 }, FULL_RANGE.uint8)
-    const worst = quantize(values, params, 'uint8').reduce(
+    const worst = Array.from(quantize(values, params, 'uint8')).reduce(
       (error, q, at) => Math.max(error, Math.abs(dequantize(q, params) - (values[at] ?? 0))),
       0,
     )
