@@ -120,7 +120,7 @@ figcaption small { font-weight: 400; }
 .figures thead th { border-top: 0; }
 .figures th:first-child, .figures td:first-child { padding-left: 0; }
 .figures tbody th small, .figures tbody td { font-weight: 400; }
-.figures .trial-name { min-width: 13rem; }
+.figures .trial-name { min-width: 13rem; overflow-wrap: anywhere; }
 .figures .why { min-width: 17rem; color: var(--muted); }
 .figures .why b { color: var(--ink); }
 .figures tr.chosen > * { background: color-mix(in srgb, var(--variant) var(--tint), transparent); }
