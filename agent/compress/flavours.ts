@@ -27,15 +27,16 @@ const U8S7: QuantizationFlavour = {
 /**
  * The flavours that onnxruntime has fast kernels for on such a CPU, the best bet first.
  *
- * ARM kernels want both sides signed. On x64, U8S8 and S8S8 run the same kernels (the runtime turns int8 activations into
- * uint8), which without VNNI add pairs of products in 16 bits: 7-bit weights cannot overflow there, 8-bit ones may.
+ * ARM kernels want both sides signed. On x64 they want unsigned activations: the runtime would turn int8 ones into uint8,
+ * but not where several operators read them, and then falls back to float. Without VNNI, x64 adds pairs of products in 16
+ * bits: 7-bit weights cannot overflow there, 8-bit ones may.
  */
 export function quantizationFlavours(
   cpu: Pick<Profile['cpu'], 'architecture' | 'features'>,
 ): readonly QuantizationFlavour[] {
   if (cpu.architecture === 'arm64') return [S8S8]
   const hasVnni = cpu.features.some((feature) => VNNI.has(feature))
-  return hasVnni ? [U8S8, S8S8] : [U8S7, { ...U8S8, mayOverflow: true }]
+  return hasVnni ? [U8S8] : [U8S7, { ...U8S8, mayOverflow: true }]
 }
 
 /** As /proc/cpuinfo spells them. */

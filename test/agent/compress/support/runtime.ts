@@ -38,8 +38,12 @@ export async function run(
   }
 }
 
-/** The graph as the runtime would execute it, before steps that only some CPUs take. */
-export async function optimized(model: Model): Promise<Model> {
+/**
+ * The graph as the runtime would execute it, before steps that only some CPUs take.
+ *
+ * `arm`: with int8 activations kept as they are, which the runtime does on ARM; on x64 it turns them into uint8 first.
+ */
+export async function optimized(model: Model, { arm = false } = {}): Promise<Model> {
   const folder = await mkdtemp(join(tmpdir(), 'edgefit-optimized-'))
   try {
     const path = join(folder, 'model.onnx')
@@ -48,6 +52,7 @@ export async function optimized(model: Model): Promise<Model> {
       optimizedModelFilePath: path,
       intraOpNumThreads: 1,
       logSeverityLevel: 3,
+      ...(arm ? { extra: { session: { qdqisint8allowed: '1' } } } : {}),
     })
     await session.release()
     return await loadModel(path)
