@@ -21,14 +21,16 @@ export function createBell(): Bell {
     async wait(timeoutMs, signal) {
       if (!rung && !signal.aborted)
         await new Promise<void>((resolve) => {
-          const timer = timeoutMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(resolve, timeoutMs)
-          signal.addEventListener('abort', () => resolve(), { once: true })
-          wake = () => {
+          const timer = timeoutMs === Number.POSITIVE_INFINITY ? undefined : setTimeout(done, timeoutMs)
+          function done(): void {
             clearTimeout(timer)
+            signal.removeEventListener('abort', done)
+            wake = undefined
             resolve()
           }
+          signal.addEventListener('abort', done, { once: true })
+          wake = done
         })
-      wake = undefined
       const result = rung
       rung = false
       return result
