@@ -1,5 +1,9 @@
+import { spawn } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import events from 'node:events'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -38,7 +42,7 @@ export interface SceneController {
   readonly link: MqttLink
   readonly store: ArtifactStore
   readonly server: ChunkServer
-  readonly events: readonly ChunkServerEvent[]
+  readonly unserved: readonly ChunkServerEvent[]
   stop(): Promise<void>
 }
 
@@ -52,7 +56,7 @@ export async function startSceneController(
 ): Promise<SceneController> {
   const root = await mkdtemp(join(tmpdir(), 'edgefit-controller-'))
   const store = await openArtifactStore(root)
-  const events: ChunkServerEvent[] = []
+  const unserved: ChunkServerEvent[] = []
   const nothing = () => Promise.resolve()
   const connected = withResolvers<void>()
   const link = createMqttLink({
@@ -77,7 +81,7 @@ export async function startSceneController(
     store,
     publisher: { publish: (topic, payload) => link.publishChunk(topic, tap(topic, payload)) },
     now: () => performance.now(),
-    onEvent: (event) => events.push(event),
+    onEvent: (event) => unserved.push(event),
     ...(options.limits && { limits: options.limits }),
   })
   link.start()
@@ -86,7 +90,7 @@ export async function startSceneController(
     link,
     store,
     server,
-    events,
+    unserved,
     async stop() {
       await server.close()
       await link.stop()
@@ -109,7 +113,12 @@ export interface SceneDevice {
 export async function startSceneDevice(
   name: string,
   url: string,
-  options: { readonly root?: string; readonly anonymous?: boolean; readonly onMessage?: (topic: string) => void } = {},
+  options: {
+    readonly root?: string
+    /** `undefined` for a broker that lets everybody in. */
+    readonly key?: SigningKey | undefined
+    readonly onMessage?: (topic: string) => void
+  } = { key: DEVICE_KEY },
 ): Promise<SceneDevice> {
   const root = options.root ?? (await mkdtemp(join(tmpdir(), 'edgefit-device-')))
   const stop = new AbortController()
@@ -140,10 +149,8 @@ export async function startSceneDevice(
     if (inbox.receive(topic, payload)) frames++
     else options.onMessage?.(topic)
   }
-  async function credentials() {
-    if (options.anonymous === true) return {}
-    const subject = { fleet: FLEET, device: name, id: randomUUID(), nowMs: Date.now() }
-    return { username: name, password: await createDeviceToken(DEVICE_KEY, subject) }
+  function credentials() {
+    return options.key === undefined ? {} : deviceCredentials(name, options.key)
   }
 
   await up.promise
@@ -159,6 +166,53 @@ export async function startSceneDevice(
       if (options.root === undefined) await rm(root, { recursive: true, force: true })
     },
   }
+}
+
+export async function deviceCredentials(device: string, key = DEVICE_KEY) {
+  const subject = { fleet: FLEET, device, id: randomUUID(), nowMs: Date.now() }
+  return { username: device, password: await createDeviceToken(key, subject) }
+}
+
+/** Starts a Mosquitto that lets everybody do everything, on a free port; `undefined` where there is none. */
+export async function startMosquitto(): Promise<{ readonly url: string; stop(): Promise<void> } | undefined> {
+  const program = ['/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto', '/opt/homebrew/sbin/mosquitto'].find(existsSync)
+  if (program === undefined) return undefined
+  const folder = await mkdtemp(join(tmpdir(), 'edgefit-mosquitto-'))
+  const port = await freePort()
+  await writeFile(join(folder, 'broker.conf'), `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\n`)
+  const child = spawn(program, ['-c', join(folder, 'broker.conf')], { stdio: 'ignore' })
+  const ended = new Promise((resolve) => child.once('exit', resolve))
+  await untilListening(port)
+  return {
+    url: `mqtt://127.0.0.1:${port}`,
+    async stop() {
+      child.kill('SIGKILL')
+      await ended
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await events.once(server, 'listening')
+  const { port } = server.address() as net.AddressInfo
+  await new Promise((closed) => server.close(closed))
+  return port
+}
+
+async function untilListening(port: number): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    const socket = net.connect(port, '127.0.0.1')
+    const isUp = await events.once(socket, 'connect').then(
+      () => true,
+      () => false,
+    )
+    socket.destroy()
+    if (isUp) return
+    await sleep(25)
+  }
+  throw new Error(`nothing listens on port ${port}`)
 }
 
 function withResolvers<Value>() {
