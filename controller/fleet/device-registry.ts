@@ -1,7 +1,7 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { Labels } from '@edgefit/shared/model'
-import { type EventKind, recordEvent } from '../store/record-event.ts'
-import type { ControllerDatabase, DeviceRow, DeviceState } from '../store/schema.ts'
+import { recordEvent } from '../store/record-event.ts'
+import type { ControllerDatabase, DeviceRow, DeviceState, EventKind } from '../store/schema.ts'
 import { FACT_KEYS } from './selector.ts'
 
 export interface EnrolmentRequest {

@@ -1,5 +1,5 @@
-import { type EventKind, recordEvent } from '../store/record-event.ts'
-import type { ControllerDatabase, RolloutRow, RolloutState } from '../store/schema.ts'
+import { recordEvent } from '../store/record-event.ts'
+import type { ControllerDatabase, EventKind, RolloutRow, RolloutState } from '../store/schema.ts'
 import type { RolloutEffect } from './decide.ts'
 
 export interface EffectContext {
@@ -25,7 +25,7 @@ export async function applyEffects(
         await enter(context, effect.state)
         break
       case 'settle':
-        await settle(context, effect)
+        await settleDeployment(context, effect)
         break
       case 'deploy':
         deployed += 1
@@ -69,7 +69,10 @@ async function enter({ db, rollout, actor, nowMs }: EffectContext, state: Rollou
   await recordEvent(db, { atMs: nowMs, actor, kind: STATE_EVENTS[state], subject: `rollout:${rollout.id}` })
 }
 
-async function settle({ db, actor, nowMs }: EffectContext, effect: Effect<'settle'>): Promise<void> {
+export async function settleDeployment(
+  { db, actor, nowMs }: Omit<EffectContext, 'rollout'>,
+  effect: Omit<Effect<'settle'>, 'kind'>,
+): Promise<void> {
   const { deploymentId, status, reason, message } = effect
   await db
     .updateTable('deployments')

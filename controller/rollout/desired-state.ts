@@ -37,6 +37,28 @@ export async function issueDesired(
   })
 }
 
+/**
+ * A device that has accepted a higher version than is on record here, as after a restore from a backup, would refuse
+ * what comes next: the next version goes above it.
+ */
+export async function keepAbove(
+  db: ControllerDatabase,
+  device: string,
+  acceptedVersion: number,
+  nowMs: number,
+): Promise<void> {
+  await db
+    .insertInto('desired_states')
+    .values({ device_id: device, version: acceptedVersion, slots: '', issued_at_ms: nowMs, expires_at_ms: nowMs })
+    .onConflict((conflict) =>
+      conflict
+        .column('device_id')
+        .doUpdateSet({ version: acceptedVersion, slots: '' })
+        .where('desired_states.version', '<', acceptedVersion),
+    )
+    .execute()
+}
+
 /** Accepted devices whose goal is to be issued anew. */
 export async function devicesToRenew(db: ControllerDatabase, nowMs: number): Promise<readonly string[]> {
   const rows = await db

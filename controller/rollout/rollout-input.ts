@@ -2,10 +2,14 @@ import { Name, Objective, SplitSpec } from '@edgefit/shared/model'
 import cron from 'node-cron'
 import * as z from 'zod'
 
-const FIELDS = 5
-const Cron = z.string().refine((text) => text.trim().split(/\s+/).length === FIELDS && cron.validate(text), {
-  error: (issue) =>
-    `"${String(issue.input)}" is not a cron expression of five fields (minute hour day month weekday), as in "0 3 * * *"`,
+/** Five fields, as both ends read them; node-cron alone would take seconds too. */
+export function isCron(text: string): boolean {
+  return text.trim().split(/\s+/).length === 5 && cron.validate(text)
+}
+
+const Cron = z.string().refine(isCron, {
+  error: ({ input }) =>
+    `"${String(input)}" is not a cron expression of five fields (minute hour day month weekday), as in "0 3 * * *"`,
 })
 
 const DAY_S = 86_400

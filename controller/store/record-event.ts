@@ -1,26 +1,4 @@
-import type { ControllerDatabase } from './schema.ts'
-
-export const EVENT_KINDS = [
-  'device-enrolled',
-  'device-accepted',
-  'device-rejected',
-  'device-decommissioned',
-  'device-labelled',
-  'device-notice',
-  'enrolment-refused',
-  'token-created',
-  'model-published',
-  'dataset-published',
-  'rollout-created',
-  'rollout-started',
-  'rollout-finished',
-  'rollout-aborted',
-  'deployment-ended',
-  'deployment-retried',
-  'report-unmatched',
-  'latency-drifted',
-] as const
-export type EventKind = (typeof EVENT_KINDS)[number]
+import type { ControllerDatabase, EventKind } from './schema.ts'
 
 export interface FleetEvent {
   readonly atMs: number

@@ -43,6 +43,28 @@ export type ArtifactKind = (typeof ARTIFACT_KINDS)[number]
 export const MEASUREMENT_ROLES = ['baseline', 'winner', 'rebenchmark'] as const
 export type MeasurementRole = (typeof MEASUREMENT_ROLES)[number]
 
+export const EVENT_KINDS = [
+  'device-enrolled',
+  'device-accepted',
+  'device-rejected',
+  'device-decommissioned',
+  'device-labelled',
+  'device-notice',
+  'enrolment-refused',
+  'token-created',
+  'model-published',
+  'dataset-published',
+  'rollout-created',
+  'rollout-started',
+  'rollout-finished',
+  'rollout-aborted',
+  'deployment-ended',
+  'deployment-retried',
+  'report-unmatched',
+  'latency-drifted',
+] as const
+export type EventKind = (typeof EVENT_KINDS)[number]
+
 /** Small single values: the fleet's name. */
 interface SettingsTable {
   key: string
@@ -291,7 +313,7 @@ interface EventsTable {
   id: Generated<number>
   at_ms: ColumnType<number, number, never>
   actor: ColumnType<string, string, never>
-  kind: ColumnType<string, string, never>
+  kind: ColumnType<EventKind, EventKind, never>
   /** `device:ID`, `rollout:ID`, `deployment:ID`, `model:NAME@VERSION` … */
   subject: ColumnType<string, string, never>
   data: ColumnType<string, string, never>

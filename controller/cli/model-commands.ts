@@ -1,0 +1,135 @@
+import { EdgefitError } from '@edgefit/shared'
+import type { Task, TensorSpec } from '@edgefit/shared/model'
+import { Command, Option } from 'commander'
+import type { ModelView } from '../catalog/models.ts'
+import { mebibytes, utcMinute } from '../report/words.ts'
+import { type CliIo, type CommonFlags, connect, verb } from './io.ts'
+import { finite, numberAbove } from './option-parsers.ts'
+import { formatFacts, formatTable, print } from './output.ts'
+import { sendModel } from './send-file.ts'
+
+export function modelCommands(io: CliIo): Command {
+  return new Command('model')
+    .description('models to be fitted')
+    .addCommand(publishCommand(io))
+    .addCommand(listCommand(io))
+    .addCommand(showCommand(io))
+}
+
+interface PublishFlags extends CommonFlags {
+  readonly task?: Exclude<Task['kind'], 'custom'>
+  readonly threshold?: number
+  readonly tolerance?: number
+  readonly dataset?: string
+}
+
+function publishCommand(io: CliIo): Command {
+  return verb(io, 'publish <name> <file>', 'put an fp32 ONNX file into the catalog', [
+    'edgefit model publish detector detector.onnx --task classification',
+    'edgefit model publish detector detector.onnx --dataset road-scenes',
+  ])
+    .addOption(
+      new Option('--task <kind>', 'what the outputs mean').choices(['classification', 'binary-score', 'regression']),
+    )
+    .addOption(
+      new Option('--threshold <score>', 'binary-score: judge accuracy at this score instead of the AUC').argParser(
+        finite,
+      ),
+    )
+    .addOption(
+      new Option('--tolerance <ratio>', 'regression: relative error that still counts as right').argParser(
+        numberAbove(0, 1),
+      ),
+    )
+    .option('--dataset <name>', 'without --task: tell it from the labels of this dataset')
+    .action(async (name: string, file: string, flags: PublishFlags) => {
+      const task = taskOf(flags)
+      const client = connect(io, flags)
+      const upload = await sendModel(io, client, file, flags.json === true)
+      const input = { name, upload, task, dataset: flags.dataset ?? null }
+      const result = await client.call('model.publish', input, io.signal)
+      const { model, created } = result
+      const published = created ? 'published' : 'published before'
+      print(
+        io,
+        flags.json,
+        result,
+        () => `${nameOf(model)}: ${published}, ${taskText(model.task)}, ${mebibytes(model.artifact.sizeBytes)} MiB`,
+      )
+    })
+}
+
+/** @throws EdgefitError USAGE for options that do not go together, or where nothing tells the task */
+function taskOf({ task, threshold, tolerance, dataset }: PublishFlags): Task | null {
+  if (threshold !== undefined && task !== 'binary-score')
+    throw new EdgefitError('--threshold goes with --task binary-score: add it, or leave --threshold out', {
+      code: 'USAGE',
+    })
+  if (tolerance !== undefined && task !== 'regression')
+    throw new EdgefitError('--tolerance goes with --task regression: add it, or leave --tolerance out', {
+      code: 'USAGE',
+    })
+  if (task === undefined) {
+    if (dataset !== undefined) return null
+    throw new EdgefitError('say what the outputs mean: --task KIND, or --dataset NAME to tell it from labels', {
+      code: 'USAGE',
+    })
+  }
+  switch (task) {
+    case 'binary-score':
+      return { kind: task, ...(threshold !== undefined && { threshold }) }
+    case 'regression':
+      return { kind: task, tolerance: tolerance ?? 0.05 }
+    case 'classification':
+      return { kind: task }
+  }
+}
+
+function listCommand(io: CliIo): Command {
+  return verb(io, 'list', 'models and their versions', ['edgefit model list']).action(async (flags: CommonFlags) => {
+    const result = await connect(io, flags).call('model.list', {}, io.signal)
+    print(io, flags.json, result, () => {
+      if (result.models.length === 0) return 'no models; "edgefit model publish" adds one'
+      const rows = result.models.map((model) => [
+        nameOf(model),
+        taskText(model.task),
+        mebibytes(model.artifact.sizeBytes),
+        utcMinute(model.publishedAtMs),
+      ])
+      return formatTable(io, ['MODEL', 'TASK', { name: 'MIB', alignment: 'right' }, 'PUBLISHED'], rows)
+    })
+  })
+}
+
+function showCommand(io: CliIo): Command {
+  return verb(io, 'show <model>', 'one model; NAME is its newest version', ['edgefit model show detector@3']).action(
+    async (name: string, flags: CommonFlags) => {
+      const result = await connect(io, flags).call('model.show', { model: name }, io.signal)
+      const { model } = result
+      print(io, flags.json, result, () =>
+        formatFacts(io, [
+          ['model', nameOf(model)],
+          ['published', utcMinute(model.publishedAtMs)],
+          ['task', taskText(model.task)],
+          ...model.inputs.map((input) => ['input', tensorText(input)] as const),
+          ...model.outputs.map((output) => ['output', tensorText(output)] as const),
+          ['size', `${mebibytes(model.artifact.sizeBytes)} MiB`],
+          ['digest', model.artifact.digest],
+        ]),
+      )
+    },
+  )
+}
+
+function nameOf({ name, version }: ModelView): string {
+  return `${name}@${version}`
+}
+
+function taskText(task: Task): string {
+  if (task.kind === 'binary-score' && task.threshold !== undefined) return `binary-score at ${task.threshold}`
+  return task.kind === 'regression' ? `regression within ${task.tolerance}` : task.kind
+}
+
+function tensorText({ name, type, dims }: TensorSpec): string {
+  return `${name}: ${type} [${dims.map((dim) => dim ?? '?').join(', ')}]`
+}

@@ -1,0 +1,118 @@
+import { EdgefitError, parseWith } from '@edgefit/shared'
+import { Objective } from '@edgefit/shared/model'
+import { type Command, Option } from 'commander'
+import type { RolloutInput } from '../rollout/rollout-input.ts'
+import { cronExpression, durationS, integerIn, numberAbove, splitCounts } from './option-parsers.ts'
+
+export interface RolloutFlags {
+  readonly model: string
+  readonly dataset: string
+  readonly selector: string
+  readonly slot: string
+  readonly latencyP90Ms: number
+  readonly accuracyFloor?: number
+  readonly accuracyMin?: number
+  readonly maxMemoryMib?: number
+  readonly maxSizeMib?: number
+  readonly minimize: string
+  readonly budgetS: number
+  readonly seed: number
+  readonly split?: { readonly calibration: number; readonly tuning: number; readonly evaluation: number }
+  readonly rebenchmark?: string
+  readonly window?: string
+  readonly windowLength?: number
+}
+
+/** The same names as `edgefit-agent optimize` has for the same things. */
+export function addRolloutOptions(command: Command): Command {
+  return command
+    .requiredOption('--model <name>', 'NAME (its newest version) or NAME@VERSION')
+    .requiredOption('--dataset <name>', 'NAME (its newest version) or NAME@VERSION')
+    .requiredOption('--selector <terms>', '"all", or terms that must all hold: site=lab,arch=arm64')
+    .addOption(
+      new Option('--latency-p90-ms <ms>', 'latency budget for the 90th percentile')
+        .argParser(numberAbove(0, 1e7))
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option('--accuracy-floor <ratio>', 'least accuracy, times that of fp32, as in 0.99').argParser(
+        numberAbove(0, 1),
+      ),
+    )
+    .addOption(
+      new Option('--accuracy-min <value>', 'least accuracy, absolute, as in 0.90').argParser(numberAbove(0, 1)),
+    )
+    .addOption(new Option('--max-memory-mib <n>', 'most resident memory').argParser(numberAbove(0, 1e7)))
+    .addOption(new Option('--max-size-mib <n>', 'largest file').argParser(numberAbove(0, 1e7)))
+    .addOption(
+      new Option('--minimize <what>', 'what to minimize')
+        .choices(['latency', 'size', 'memory', 'none'])
+        .default('latency'),
+    )
+    .option('--slot <name>', 'place on the box for one active model', 'default')
+    .addOption(
+      new Option('--budget-s <s>', 'no trial starts after this many seconds')
+        .argParser(integerIn(10, 604_800))
+        .default(600),
+    )
+    .addOption(new Option('--seed <n>', 'seed of the dataset split').argParser(integerIn(0, 2 ** 31 - 1)).default(0))
+    .addOption(new Option('--split <counts>', 'samples: CALIBRATION,TUNING,EVALUATION').argParser(splitCounts))
+    .addOption(
+      new Option('--rebenchmark <cron>', 'measure again, as in "0 3 * * *" (local time of the box)').argParser(
+        cronExpression,
+      ),
+    )
+    .addOption(
+      new Option('--window <cron>', 'search and activate only from here on, as in "0 1 * * *"').argParser(
+        cronExpression,
+      ),
+    )
+    .addOption(
+      new Option('--window-length <duration>', 'how long the window stays open, as in 2h').argParser(durationS),
+    )
+}
+
+/** @throws EdgefitError USAGE for options that do not go together, or an objective that is none */
+export function rolloutInput(flags: RolloutFlags): RolloutInput {
+  const { model, dataset, selector, slot, accuracyFloor, accuracyMin, budgetS, seed, split } = flags
+  if (accuracyFloor !== undefined && accuracyMin !== undefined)
+    throw new EdgefitError('--accuracy-floor and --accuracy-min exclude each other: keep one', { code: 'USAGE' })
+  const mib = (value: number | undefined) => (value === undefined ? undefined : Math.round(value * 2 ** 20))
+  const objective = parseWith(
+    Objective,
+    {
+      latencyP90Ms: flags.latencyP90Ms,
+      accuracy: accuracyOf(accuracyFloor, accuracyMin),
+      memoryBytes: mib(flags.maxMemoryMib),
+      sizeBytes: mib(flags.maxSizeMib),
+      minimize: flags.minimize,
+    },
+    'the objective',
+    'USAGE',
+  )
+  return {
+    model,
+    dataset,
+    selector,
+    slot,
+    objective,
+    ...(split !== undefined && { split: { seed, ...split } }),
+    search: { budgetS, seed },
+    schedule: { rebenchmarkCron: flags.rebenchmark ?? null, maintenance: maintenanceOf(flags) },
+  }
+}
+
+function accuracyOf(floor: number | undefined, min: number | undefined): Objective['accuracy'] {
+  if (floor !== undefined) return { kind: 'relative', value: floor }
+  return min === undefined ? undefined : { kind: 'absolute', value: min }
+}
+
+function maintenanceOf({ window, windowLength }: RolloutFlags): { cron: string; durationMin: number } | null {
+  if (window === undefined && windowLength === undefined) return null
+  if (window === undefined || windowLength === undefined)
+    throw new EdgefitError('--window and --window-length go together: give both or neither', { code: 'USAGE' })
+  const durationMin = windowLength / 60
+  if (!Number.isInteger(durationMin) || durationMin < 1 || durationMin > 1440)
+    throw new EdgefitError('--window-length must be whole minutes, from 1m to 24h', { code: 'USAGE' })
+  return { cron: window, durationMin }
+}

@@ -1,0 +1,277 @@
+import { randomBytes } from 'node:crypto'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { EdgefitError } from '@edgefit/shared'
+import { openArtifactStore } from '@edgefit/shared/artifact'
+import {
+  createJoinSecret,
+  encodeJoinToken,
+  hashJoinSecret,
+  keyFingerprint,
+  loadOrCreateSigningKey,
+} from '@edgefit/shared/trust'
+import type { Logger } from 'pino'
+import { startApiServer } from './api/api-server.ts'
+import type { CommandServices, IssuedToken } from './api/services.ts'
+import { openUploads } from './api/uploads.ts'
+import { advertisedUrl, type BrokerSettings } from './broker-options.ts'
+import { enrolDevice, findDevice } from './fleet/device-registry.ts'
+import { createIngest } from './fleet/ingest.ts'
+import { admitJoinToken, createJoinToken } from './fleet/join-tokens.ts'
+import { applyPresence, applyProfile, markAllOffline } from './fleet/presence.ts'
+import type { BrokerAddress } from './link/broker-client.ts'
+import { createChunkServer } from './link/chunk-server.ts'
+import { type EmbeddedBroker, startEmbeddedBroker } from './link/embedded-broker.ts'
+import { createEnrolment } from './link/enrolment.ts'
+import { createMqttLink, type MqttLink } from './link/mqtt-link.ts'
+import type { DeviceDirectory } from './link/ports.ts'
+import { keepAbove } from './rollout/desired-state.ts'
+import { createGoals } from './rollout/goals.ts'
+import { createRollouts } from './rollout/rollouts.ts'
+import { lockDataDirectory } from './store/data-lock.ts'
+import { openStore } from './store/open-store.ts'
+import type { ControllerDatabase } from './store/schema.ts'
+import { startTicker } from './ticker.ts'
+import { CONTROLLER_VERSION } from './version.ts'
+
+export interface ControllerOptions {
+  /** Holds everything the controller must not forget; made where it is missing, closed to other users. */
+  readonly dataDir: string
+  readonly fleet: string
+  readonly broker: BrokerSettings
+  /** Address of the broker for devices, where it is not the obvious one. */
+  readonly advertise?: string
+  /** PEM of the CA that signed the broker's certificate, where systems do not know it. Goes into join tokens. */
+  readonly ca?: string
+  readonly log: Logger
+  /** Epoch milliseconds. */
+  readonly now?: () => number
+}
+
+export interface Controller {
+  readonly socketPath: string
+  /** As devices use it. */
+  readonly brokerUrl: string
+  readonly keyFingerprint: string
+  /** Closes everything; what devices have been promised is on disk. */
+  stop(): Promise<void>
+}
+
+const TICK_MS = 1000
+const TICKS_PER_SWEEP = 60
+
+/**
+ * Starts a controller on a data directory. Whatever it was doing when it last stopped goes on from there.
+ *
+ * @throws EdgefitError CONFLICT where another one runs there, or the directory belongs to another fleet; UNAVAILABLE
+ * where a port is taken; CONFIG_INVALID
+ */
+export async function startController(options: ControllerOptions): Promise<Controller> {
+  const closers: (() => Promise<void> | void)[] = []
+  const stop = async () => {
+    for (const close of closers.splice(0).reverse()) await close()
+  }
+  try {
+    return { ...(await assemble(options, (close) => closers.push(close))), stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+/** `onStop` takes what is to be closed, in the order of opening. */
+async function assemble(
+  options: ControllerOptions,
+  onStop: (close: () => Promise<void> | void) => void,
+): Promise<Omit<Controller, 'stop'>> {
+  const { dataDir, fleet, log, now = Date.now } = options
+  const inDataDir = (name: string) => join(dataDir, name)
+  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  const lock = lockDataDirectory(dataDir)
+  onStop(() => lock.release())
+  const db = await openStore(inDataDir('fleet.db'))
+  onStop(() => db.destroy())
+  await claimForFleet(db, fleet, dataDir)
+  await markAllOffline(db)
+  const key = await loadOrCreateSigningKey(inDataDir('controller-key.pem'))
+  const artifacts = await openArtifactStore(inDataDir('artifacts'))
+  const scratchDir = inDataDir('scratch')
+  await rm(scratchDir, { recursive: true, force: true })
+  await mkdir(scratchDir)
+  const uploads = await openUploads({ directory: inDataDir('uploads'), now, newId })
+
+  const directory = deviceDirectory(db, now)
+  const enrolment = createEnrolment({ key, directory })
+  const ingest = createIngest({ db, now })
+  onStop(() => ingest.drain())
+  const embedded = await startBroker(options, directory, now)
+  if (embedded !== undefined) onStop(() => embedded.close())
+  const brokerUrl = advertisedUrl(options.broker, options.advertise, {
+    tcp: embedded?.tcpPort,
+    tls: embedded?.tlsPort,
+  })
+
+  const chunks = createChunkServer({
+    fleet,
+    store: artifacts,
+    publisher: { publish: (topic, payload) => link.publishChunk(topic, payload) },
+    now,
+    onEvent: (event) => log.debug(event, 'chunks not served'),
+  })
+  onStop(() => chunks.close())
+  const link: MqttLink = createMqttLink({
+    fleet,
+    key,
+    broker: brokerAddress(options, embedded),
+    directory,
+    handlers: {
+      async onPresence(device, presence, retained) {
+        const change = await applyPresence(db, device, presence, now())
+        if (change !== 'online' || retained) return
+        const { desiredVersion = 0 } = presence
+        if (desiredVersion > 0) await keepAbove(db, device, desiredVersion, now())
+        goals.send([device])
+      },
+      onProfile: (device, { profile }) => applyProfile(db, device, profile, now()),
+      onReports: (device, batch) => ingest.accept(device, batch),
+      onFetch: (device, request) => chunks.handle(device, request),
+      onEnrol: (device, request) => enrolment.receive(device, request),
+      onConnection(connected) {
+        if (connected) goals.resume()
+      },
+    },
+    now,
+    log,
+  })
+  onStop(() => link.stop())
+  const goals = createGoals({ db, fleet, now, publish: (state) => link.publishDesired(state), log })
+  onStop(() => goals.drain())
+  const rollouts = createRollouts({ db, now, newId, onGoalsChanged: (devices) => goals.send(devices) })
+  link.start()
+
+  const fingerprint = keyFingerprint(key.publicKey)
+  const startedAtMs = now()
+  const services: CommandServices = {
+    db,
+    now,
+    catalog: { db, artifacts, now, scratchDir },
+    uploads,
+    rollouts,
+    issueToken: (wanted) => issueToken(db, { ...options, brokerUrl, fingerprint, nowMs: now() }, wanted),
+    onDeviceState(device, state) {
+      tellDevice(device, state).catch((error: unknown) => log.warn({ err: error, device, state }, 'device not told'))
+    },
+    info: () => ({
+      version: CONTROLLER_VERSION,
+      fleet,
+      brokerUrl,
+      brokerConnected: link.connected,
+      keyFingerprint: fingerprint,
+      startedAtMs,
+    }),
+  }
+
+  async function tellDevice(device: string, state: Parameters<CommandServices['onDeviceState']>[1]): Promise<void> {
+    const reply = await enrolment.decide(device, state)
+    if (reply !== undefined) await link.publishEnrolReply(device, reply)
+    if (state !== 'decommissioned') return
+    await embedded?.disconnect(device)
+    await link.forget(device)
+  }
+
+  const socketPath = inDataDir('controller.sock')
+  const api = await startApiServer({ socketPath, services, log })
+  onStop(() => api.close())
+  let ticks = 0
+  const ticker = startTicker(
+    TICK_MS,
+    async () => {
+      await rollouts.tick()
+      ticks += 1
+      if (ticks % TICKS_PER_SWEEP !== 0) return
+      await goals.renew()
+      await uploads.sweep()
+    },
+    (error) => log.error({ err: error }, 'tick failed'),
+  )
+  onStop(() => ticker.stop())
+  log.info({ dataDir, fleet, brokerUrl }, 'controller started')
+  return { socketPath, brokerUrl, keyFingerprint: fingerprint }
+}
+
+/** Devices of one fleet refuse the goals of another, so a directory stays with the fleet it was made for. */
+async function claimForFleet(db: ControllerDatabase, fleet: string, dataDir: string): Promise<void> {
+  const row = await db.selectFrom('settings').select('value').where('key', '=', 'fleet').executeTakeFirst()
+  if (row === undefined) await db.insertInto('settings').values({ key: 'fleet', value: fleet }).execute()
+  else if (row.value !== fleet)
+    throw new EdgefitError(
+      `${dataDir} belongs to the fleet "${row.value}"; start with --fleet ${row.value}, or with another --data`,
+      { code: 'CONFLICT', details: { dataDir, fleet } },
+    )
+}
+
+function deviceDirectory(db: ControllerDatabase, now: () => number): DeviceDirectory {
+  return {
+    async findIdentity(device) {
+      const row = await findDevice(db, device)
+      return row && { state: row.state, publicKey: row.public_key }
+    },
+    admitToken: (secretHash, device) => admitJoinToken(db, secretHash, device, now()),
+    enrol: (candidate) => enrolDevice(db, candidate, now()),
+  }
+}
+
+async function startBroker(
+  { broker, fleet, log }: ControllerOptions,
+  directory: DeviceDirectory,
+  now: () => number,
+): Promise<EmbeddedBroker | undefined> {
+  if (broker.kind === 'external') return undefined
+  const { host, mqttPort, tls } = broker
+  return await startEmbeddedBroker({
+    fleet,
+    ...(mqttPort !== undefined && { tcp: { host, port: mqttPort } }),
+    ...(tls !== undefined && { tls: { host, ...tls } }),
+    directory,
+    now,
+    log,
+  })
+}
+
+function brokerAddress({ broker, ca }: ControllerOptions, embedded: EmbeddedBroker | undefined): BrokerAddress {
+  if (broker.kind === 'external') return { ...broker, ...(ca !== undefined && { ca }) }
+  if (embedded === undefined) throw new TypeError('the embedded broker was not started')
+  return { kind: 'embedded', openStream: () => embedded.openStream() }
+}
+
+interface TokenContext extends Pick<ControllerOptions, 'fleet' | 'ca'> {
+  readonly brokerUrl: string
+  readonly fingerprint: string
+  readonly nowMs: number
+}
+
+async function issueToken(
+  db: ControllerDatabase,
+  { fleet, ca, brokerUrl, fingerprint, nowMs }: TokenContext,
+  { lifeS, maxUses }: Parameters<CommandServices['issueToken']>[0],
+): Promise<IssuedToken> {
+  const id = newId()
+  const secret = createJoinSecret()
+  const expiresAtMs = nowMs + lifeS * 1000
+  await createJoinToken(db, { id, secretHash: hashJoinSecret(secret), expiresAtMs, maxUses }, nowMs)
+  const token = encodeJoinToken({
+    v: 1,
+    fleet,
+    brokerUrl,
+    controllerKeyFingerprint: fingerprint,
+    secret,
+    ...(ca !== undefined && { ca }),
+    expiresAtMs,
+  })
+  return { id, token, expiresAtMs }
+}
+
+/** 40 random bits: never twice in the life of a fleet, and short enough to type. */
+function newId(): string {
+  return randomBytes(5).toString('hex')
+}
