@@ -8,11 +8,12 @@
  *     edgefit/v1/{fleet}/d/{device}/down/desired     controller  retained, QoS 1
  *     edgefit/v1/{fleet}/d/{device}/down/ack         controller  QoS 1
  *     edgefit/v1/{fleet}/c/{artifact}/{span}         controller  QoS 0, raw chunks, never retained
+ *     edgefit/v1/{fleet}/c/{artifact}/{span}/{device} controller QoS 0, the same for one device alone
  *     edgefit/v1/{fleet}/e/{device}/up/enrol         device      QoS 1, the only topic of an unaccepted device
  *     edgefit/v1/{fleet}/e/{device}/down/enrol       controller  QoS 1
  *     edgefit/v1/{fleet}/controller                  controller  retained, QoS 1; also the will
  *
- * A span is a group of consecutive chunks. A span that only one slow device reads is `{n}@{device}`.
+ * A span is a group of consecutive chunks.
  */
 export const PROTOCOL_VERSION = 1
 const ROOT = `edgefit/v${PROTOCOL_VERSION}`
@@ -44,7 +45,7 @@ export function formatTopic(topic: Topic): string {
     case 'down':
       return `${fleet}/d/${topic.device}/down/${topic.channel}`
     case 'chunks':
-      return `${fleet}/c/${topic.artifact}/${topic.span}${topic.device === undefined ? '' : `@${topic.device}`}`
+      return `${fleet}/c/${topic.artifact}/${topic.span}${topic.device === undefined ? '' : `/${topic.device}`}`
     case 'enrol-up':
       return `${fleet}/e/${topic.device}/up/enrol`
     case 'enrol-down':
@@ -56,7 +57,7 @@ export function formatTopic(topic: Topic): string {
 
 const SEGMENT = '[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}'
 const DEVICE_TOPIC = new RegExp(`^${ROOT}/(${SEGMENT})/d/(${SEGMENT})/(up|down)/([a-z]+)$`)
-const CHUNKS_TOPIC = new RegExp(`^${ROOT}/(${SEGMENT})/c/([0-9a-f]{64})/(\\d{1,9})(?:@(${SEGMENT}))?$`)
+const CHUNKS_TOPIC = new RegExp(`^${ROOT}/(${SEGMENT})/c/([0-9a-f]{64})/(\\d{1,9})(?:/(${SEGMENT}))?$`)
 const ENROL_TOPIC = new RegExp(`^${ROOT}/(${SEGMENT})/e/(${SEGMENT})/(up|down)/enrol$`)
 const CONTROLLER_TOPIC = new RegExp(`^${ROOT}/(${SEGMENT})/controller$`)
 

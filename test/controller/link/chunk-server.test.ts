@@ -118,7 +118,7 @@ describe('the chunk server', () => {
     handle('slow', fetchOf(ref.digest, 0, all, 8, true))
 
     await vi.waitFor(() => expect(stats()).toMatchObject({ requests: 5, requestedChunks: 33, queuedChunks: 0 }))
-    await vi.waitFor(() => expect(published.filter(({ topic }) => topic.endsWith('/0@slow'))).toHaveLength(8))
+    await vi.waitFor(() => expect(published.filter(({ topic }) => topic.endsWith('/0/slow'))).toHaveLength(8))
     const shared = published.filter(({ topic }) => topic.endsWith('/0'))
     expect(shared.length).toBeGreaterThanOrEqual(8)
     expect(shared.length).toBeLessThanOrEqual(9)
@@ -128,15 +128,15 @@ describe('the chunk server', () => {
     const ref = await publishArtifact(store, noise(1_000_000, 4))
     const release: (() => void)[] = []
     const stuck: ChunkPublisher['publish'] = (topic) =>
-      topic.endsWith('@stuck') ? new Promise((resolve) => release.push(resolve)) : Promise.resolve()
+      topic.endsWith('/stuck') ? new Promise((resolve) => release.push(resolve)) : Promise.resolve()
     const { handle, published, stats } = serve(stuck, { deviceInFlightBytes: 128 * 1024 })
     const all = [...Array(16).keys()]
 
     handle('stuck', fetchOf(ref.digest, 0, all, 16, true))
     handle('other', fetchOf(ref.digest, 0, all, 16, true))
 
-    await vi.waitFor(() => expect(published.filter(({ topic }) => topic.endsWith('@other'))).toHaveLength(16))
-    expect(published.filter(({ topic }) => topic.endsWith('@stuck'))).toHaveLength(2)
+    await vi.waitFor(() => expect(published.filter(({ topic }) => topic.endsWith('/other'))).toHaveLength(16))
+    expect(published.filter(({ topic }) => topic.endsWith('/stuck'))).toHaveLength(2)
     expect(stats().queuedChunks).toBe(14)
     for (const done of release) done()
   })
