@@ -19,8 +19,10 @@ async function main(): Promise<void> {
   const program = new Command('edgefit-agent')
     .description('fits ONNX models to this box, measured here, and keeps them running')
     .version(AGENT_VERSION)
+    .configureOutput({ outputError: (text, write) => write(`USAGE: ${text.replace(/^error: /, '')}`) })
     .exitOverride()
-  for (const command of [...fleetCommands(io), ...offlineCommands(io)]) program.addCommand(command.exitOverride())
+  for (const command of [...fleetCommands(io), ...offlineCommands(io)])
+    program.addCommand(command.copyInheritedSettings(program))
   try {
     await program.parseAsync()
   } catch (error) {

@@ -1,7 +1,8 @@
+import { hostname } from 'node:os'
 import { Command } from 'commander'
 import { pino } from 'pino'
 import { startAgent } from '../agent.ts'
-import { enrol } from '../link/enrol.ts'
+import { type EnrolResult, enrol } from '../link/enrol.ts'
 import { bootId } from '../profile/boot-id.ts'
 import { DEFAULT_LIMITS } from '../search/child-lab.ts'
 import { AGENT_VERSION } from '../version.ts'
@@ -47,14 +48,14 @@ function enrolCommand(io: CliIo): Command {
           agentVersion: AGENT_VERSION,
           now: io.now,
           random: io.random,
-          ...(flags.name !== undefined && { deviceName: flags.name }),
+          deviceName: flags.name ?? hostname(),
+          log: pino({ level: 'warn', base: null }, pino.destination(2)),
+          ...(!flags.json && { onPending: (result: EnrolResult) => io.stderr.write(`${pendingText(result)}\n`) }),
         }
         const result = await enrol(options, io.signal)
         if (result.state === 'rejected' || result.state === 'decommissioned') process.exitCode = 1
         printResult(io, flags.json ?? false, result, () =>
-          result.state === 'pending'
-            ? `${result.deviceId} is pending: an operator accepts it with "edgefit device accept ${result.deviceId}"`
-            : `${result.deviceId} is ${result.state}`,
+          result.state === 'pending' ? pendingText(result) : `${result.deviceId} is ${result.state}`,
         )
       },
     )
@@ -118,9 +119,9 @@ function rollbackCommand(io: CliIo): Command {
   return new Command('rollback')
     .description('return a slot to the model it served before')
     .option('--state <dir>', 'state folder', DEFAULT_STATE)
-    .option('--slot <name>', 'slot', 'main')
+    .option('--slot <name>', 'slot', 'default')
     .option('--json', 'print one JSON document')
-    .addHelpText('after', '\nExample:\n  edgefit-agent rollback --slot main')
+    .addHelpText('after', '\nExample:\n  edgefit-agent rollback --slot default')
     .action(async (flags: { state: string; slot: string; json?: boolean }) => {
       await rollBackSlot(flags.state, flags.slot, io.now)
       printResult(
@@ -130,4 +131,8 @@ function rollbackCommand(io: CliIo): Command {
         () => `slot ${flags.slot} serves its previous model again`,
       )
     })
+}
+
+function pendingText({ deviceId, fingerprint }: EnrolResult): string {
+  return `${deviceId} is pending: compare the key ${fingerprint.slice(0, 16)} and accept it with "edgefit device accept ${deviceId}"`
 }

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { recipeDigest, type SplitSpec, type Task } from '@edgefit/shared/model'
-import type { Effort } from '../measure/jobs.ts'
+import type { Effort, JobProgress } from '../measure/jobs.ts'
 import { measureVariant } from '../measure/measure.ts'
 import type { JobRunner } from '../measure/runner.ts'
 import type { Built, Lab } from './lab.ts'
@@ -41,10 +41,13 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
   const { runner, datasetDir, split, limits } = options
   const variantsDir = join(options.workDir, 'variants')
   await mkdir(variantsDir, { recursive: true })
-  const run = { timeoutMs: limits.stepTimeoutMs }
+  const waiting = waitingTime(options.now)
+  const run = { timeoutMs: limits.stepTimeoutMs, onProgress: waiting.onProgress }
   const built = new Map<string, Built>()
 
   return {
+    waitedMs: waiting.totalMs,
+
     async inspect(modelPath, signal) {
       const samples = { datasetDir, split, which: 'tuning' } as const
       const result = await runner.run<'inspect'>({ kind: 'inspect', modelPath, samples }, run, signal)
@@ -94,6 +97,22 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
       const result = await measureVariant(runner, input, { ...run, now: options.now }, signal)
       signal.throwIfAborted()
       return result
+    },
+  }
+}
+
+/** Adds up the times between a job's `waiting` and whatever it reports next. */
+function waitingTime(now: () => number) {
+  let totalMs = 0
+  let sinceMs: number | undefined
+  return {
+    totalMs: () => totalMs,
+    onProgress({ stage }: JobProgress) {
+      if (stage === 'waiting') sinceMs ??= now()
+      else if (sinceMs !== undefined) {
+        totalMs += now() - sinceMs
+        sinceMs = undefined
+      }
     },
   }
 }

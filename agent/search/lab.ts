@@ -52,6 +52,8 @@ export interface ModelUnderTest {
  * reason where that child crashed, ran out of memory or time. It rejects only when `signal` is aborted.
  */
 export interface Lab {
+  /** Milliseconds spent so far waiting for other agents of this host to finish their measurements. */
+  waitedMs(): number
   inspect(path: string, signal: AbortSignal): Promise<Inspected | StepFailed>
   /** Times the settings against each other on real samples. Settings that failed are left out. */
   tuneRuntime(

@@ -69,7 +69,7 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
   await until('the controller to answer', async () => {
     if (controller.exitCode !== null)
       throw new Error(`the controller ended with status ${controller.exitCode}: see its log`)
-    await processes.run('edgefit', ['device', 'list', '--data', data, '--json'])
+    await processes.run('edgefit', ['controller', 'info', '--data', data, '--json'], 'quiet')
   })
 
   say('2. Three agents enrol with a join token, each with a key of its own')
@@ -169,6 +169,7 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
   if (status !== 0) say('   not every device reached the objective on this machine: the report says why')
 
   say('6. The latency report')
+  await processes.show('edgefit', ['report', 'latency', '--data', data])
   await processes.show('edgefit', ['report', 'latency', '--data', data, '--html', join(folder, 'report.html')])
 }
 

@@ -16,7 +16,7 @@ export interface Processes {
   /** Starts a service, its output into `logPath`; resolves once the process is there. */
   start(binary: Binary, args: readonly string[], logPath: string): ChildProcess
   /** Runs a command to its end and returns what it wrote to standard output. Throws where it fails. */
-  run(binary: Binary, args: readonly string[]): Promise<string>
+  run(binary: Binary, args: readonly string[], errors?: 'shown' | 'quiet'): Promise<string>
   /** Runs a command whose output is for the person watching; returns its exit status. */
   show(binary: Binary, args: readonly string[]): Promise<number>
   /** Ends what was started: first politely, then not. */
@@ -41,8 +41,8 @@ export function createProcesses(): Processes {
       child.stderr?.pipe(log)
       return child
     },
-    async run(binary, args) {
-      const child = launch(binary, args, ['ignore', 'pipe', 'inherit'])
+    async run(binary, args, errors = 'shown') {
+      const child = launch(binary, args, ['ignore', 'pipe', errors === 'shown' ? 'inherit' : 'ignore'])
       let output = ''
       child.stdout?.on('data', (data: Buffer) => {
         output += data.toString()

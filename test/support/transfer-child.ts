@@ -3,7 +3,7 @@ import { importSigningKey } from '@edgefit/shared/trust'
 import { downloadArtifact } from '../../agent/link/download.ts'
 import { startSceneDevice } from './transfer-scene.ts'
 
-/** What the child is to do, as JSON in its only argument. */
+/** What a device in a process of its own is to download, as JSON in its only argument. */
 export interface TransferTask {
   readonly name: string
   readonly url: string
@@ -12,20 +12,23 @@ export interface TransferTask {
   readonly ref: ArtifactRef
   /** PEM; `null` for a broker that lets everybody in. */
   readonly key: string | null
+  /** Whether to remove the artifact and start again, for ever. */
+  readonly again: boolean
 }
 
-/** A line of the child's standard output. */
+/** A line of its standard output. It starts downloading when a line comes in. */
 export type TransferLine =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'progress'; readonly fetchedBytes: number; readonly resumedBytes: number }
+  | { readonly kind: 'progress'; readonly fetchedBytes: number }
   | {
       readonly kind: 'done'
       readonly fetchedBytes: number
       readonly resumedBytes: number
-      readonly frames: number
       readonly durationMs: number
       readonly peakRssBytes: number
     }
+
+const PROGRESS_EVERY_BYTES = 2 ** 20
 
 const task = JSON.parse(process.argv[2] ?? '{}') as TransferTask
 const device = await startSceneDevice(task.name, task.url, {
@@ -34,17 +37,29 @@ const device = await startSceneDevice(task.name, task.url, {
 })
 say({ kind: 'ready' })
 await new Promise((resolve) => process.stdin.once('data', resolve))
-const startedMs = performance.now()
-const { fetchedBytes, resumedBytes } = await downloadArtifact(
-  { ref: task.ref, store: device.store, channel: device.channel, now: () => performance.now(), random: Math.random },
-  (progress) => say({ kind: 'progress', fetchedBytes: progress.fetchedBytes, resumedBytes: progress.resumedBytes }),
-  AbortSignal.timeout(120_000),
-)
-const durationMs = performance.now() - startedMs
-const peakRssBytes = process.resourceUsage().maxRSS * 1024
-say({ kind: 'done', fetchedBytes, resumedBytes, frames: device.frames(), durationMs, peakRssBytes })
+do {
+  const startedMs = performance.now()
+  const { fetchedBytes, resumedBytes } = await download()
+  const durationMs = performance.now() - startedMs
+  say({ kind: 'done', fetchedBytes, resumedBytes, durationMs, peakRssBytes: process.resourceUsage().maxRSS * 1024 })
+  if (task.again) await device.store.remove(task.ref.digest)
+} while (task.again)
 await device.stop()
 process.exit(0)
+
+function download() {
+  const { store, channel } = device
+  let saidBytes = 0
+  return downloadArtifact(
+    { ref: task.ref, store, channel, now: () => performance.now(), random: Math.random },
+    ({ fetchedBytes }) => {
+      if (fetchedBytes < saidBytes + PROGRESS_EVERY_BYTES) return
+      saidBytes = fetchedBytes
+      say({ kind: 'progress', fetchedBytes })
+    },
+    AbortSignal.timeout(600_000),
+  )
+}
 
 function say(line: TransferLine): void {
   process.stdout.write(`${JSON.stringify(line)}\n`)

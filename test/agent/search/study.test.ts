@@ -23,6 +23,7 @@ function scriptedLab(behaviours: Readonly<Record<string, Behaviour>>, fp32P90Ms 
   const asked = { builds: [] as string[], measures: [] as string[] }
   const nameOf = (path: string) => path.replace('/variants/', '')
   const lab: Lab = {
+    waitedMs: () => 0,
     inspect: () => Promise.resolve({ kind: 'done', inputs: [], outputs: [], runtimeVersion: '1.30.0' }),
     tuneRuntime: (_path, candidates) =>
       Promise.resolve({
@@ -172,6 +173,45 @@ describe('runStudy', () => {
 
     expect(asked.builds).toEqual(['a', 'a'])
     expect(result.reasons.join()).toMatch(/search budget of 60 s ended after 1 of 3/)
+  })
+
+  it('does not count the time that other agents of the host took', async () => {
+    let clockMs = 0
+    let waitedMs = 0
+    const { lab, asked } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.2 } })
+    const shared: Lab = {
+      ...lab,
+      waitedMs: () => waitedMs,
+      measure(...args) {
+        clockMs += 40_000
+        waitedMs += 35_000
+        return lab.measure(...args)
+      },
+    }
+
+    await run(study(), shared, memoryStudyStore(), () => clockMs).result
+
+    expect(asked.builds.slice(0, 3)).toEqual(['a', 'b', 'c'])
+  })
+
+  it('measures the winner again where its latency contradicts the tuning split', async () => {
+    const { lab, asked } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 1.2 }, c: { ratio: 1.2 } })
+    let disturbed = true
+    const noisy: Lab = {
+      ...lab,
+      async measure(...args) {
+        const measured = await lab.measure(...args)
+        if (args[1] === null || args[2] === 'tuning' || !disturbed || measured.kind === 'failed') return measured
+        disturbed = false
+        const latencyMs = { ...measured.measurement.latencyMs, p90Bound: 9 }
+        return { kind: 'measured', measurement: { ...measured.measurement, latencyMs } }
+      },
+    }
+
+    const result = await run(study(), noisy).result
+
+    expect(result.winner?.digest).toBe(digestOf('a'))
+    expect(asked.measures.filter((name) => name === 'a evaluation')).toHaveLength(2)
   })
 
   it('stops at the first feasible one where nothing is minimized', async () => {
