@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
@@ -71,11 +71,12 @@ async function mentions(program: string, option: string): Promise<boolean> {
 
 function openLockFile(lockPath: string): void {
   try {
-    closeSync(openSync(lockPath, 'a', 0o666))
+    // As flock opens it: reading is enough, so agents of several users can share the file.
+    closeSync(openSync(lockPath, constants.O_RDONLY | constants.O_CREAT, 0o666))
   } catch (cause) {
     throw new EdgefitError(
-      `lockPath: cannot open ${lockPath}: name a file in a directory that the agent may write to, the same for ` +
-        'every agent on this host',
+      `lockPath: cannot open ${lockPath}: name a file that every agent on this host can read, in a ` +
+        'directory where they may make it',
       { code: 'CONFIG_INVALID', cause },
     )
   }

@@ -13,7 +13,7 @@ export interface SessionOptions {
 
 /**
  * What an application must pass to load a variant as it was measured; also what the measurement itself passes. The
- * runtime ignores keys it does not know, so every key here is one that a test has seen to work.
+ * runtime ignores keys that it does not know: tests watch these work.
  */
 export function sessionOptions(runtime: RuntimeSettings): SessionOptions {
   return {
