@@ -25,7 +25,15 @@ export function demoModel(name: string): Model {
 }
 
 export function sharedModel(path: string): Model {
-  return decodeModel(readFileSync(`${shared}/${path}`))
+  return decodeModel(readFileSync(sharedPath(path)))
+}
+
+export function sharedPath(path: string): string {
+  return `${shared}/${path}`
+}
+
+export function breastCancerModel(): Model {
+  return decodeModel(readFileSync(`${repository}test/fixtures/breast-cancer/model.onnx`))
 }
 
 export function fashionMnist(): Samples {
