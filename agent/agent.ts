@@ -89,11 +89,13 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     limits,
     profile,
     async fetch(ref, onBytes, signal) {
-      await downloadArtifact(
-        { ref, store: artifacts, channel: session.chunks, now, random },
-        ({ bytesDone }) => onBytes(bytesDone),
-        signal,
-      )
+      const options = { ref, store: artifacts, channel: session.chunks, now, random }
+      const {
+        pull: _pull,
+        path: _path,
+        ...done
+      } = await downloadArtifact(options, ({ bytesDone }) => onBytes(bytesDone), signal)
+      log.info({ artifact: ref.digest, ...done }, 'artifact complete')
     },
     onActivate: options.onActivate,
     now,

@@ -82,7 +82,7 @@ export async function optimize(
         measurement: result.winner.measurement,
       },
       trials: [...result.trials],
-      reasons: [...result.reasons],
+      reasons: [...result.reasons, ...(result.winner?.notes ?? [])],
     }
     await writeResults(outDir, result, report)
     return report

@@ -4,6 +4,7 @@ import type { Profile } from '@edgefit/shared/model'
 import type { JobRunner } from '../measure/runner.ts'
 import { runtimeVersion } from '../measure/runtime-version.ts'
 import { readCpu } from './cpu.ts'
+import { fillCpuGaps, fillTemperature } from './fill-gaps.ts'
 import { hardwareClass } from './hardware-class.ts'
 import { type ConfiguredLimits, readLimits } from './limits.ts'
 import { readOperatingSystem } from './operating-system.ts'
@@ -35,7 +36,8 @@ export async function profileDevice(options: ProfileOptions, signal: AbortSignal
       code: 'CONFIG_INVALID',
     })
   }
-  const { online, coresAmong, ...cpu } = readCpu(files, availableParallelism())
+  const { online, coresAmong, ...known } = readCpu(files, availableParallelism())
+  const cpu = await fillCpuGaps(known)
   const memoryBytes = totalMemoryBytes(files)
   const { limits, cpuIds } = readLimits(files, { online, memoryBytes }, options.limits)
   const version = runtimeVersion()
@@ -59,7 +61,7 @@ export async function profileDevice(options: ProfileOptions, signal: AbortSignal
     os: readOperatingSystem(files),
     limits,
     governor: files.text(`/sys/devices/system/cpu/cpu${online[0] ?? 0}/cpufreq/scaling_governor`) ?? null,
-    temperatureC: cpuTemperatureC(files),
+    temperatureC: await fillTemperature(cpuTemperatureC(files)),
     runtimeVersion: version,
     agentVersion: options.agentVersion,
     measured: bench.kind === 'done' ? bench.value : null,

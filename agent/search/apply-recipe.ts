@@ -46,7 +46,7 @@ export async function applyRecipe(
     await lab.measure(variant, fp32, 'evaluation', signal),
   )
 
-  const { digest, sizeBytes, path, resolved } = built
+  const { digest, sizeBytes, path, resolved, notes } = built
   const trial: Trial = {
     id: 1,
     recipe,
@@ -55,7 +55,7 @@ export async function applyRecipe(
     losses: [],
     durationMs: now() - startedMs,
   }
-  const winner = { trialId: 1, recipe: resolved, digest, sizeBytes, path, measurement }
+  const winner = { trialId: 1, recipe: resolved, digest, sizeBytes, path, measurement, notes }
   return {
     verdict: 'met',
     baseline,

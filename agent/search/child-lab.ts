@@ -79,7 +79,14 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
       signal.throwIfAborted()
       if (result.kind === 'failed') return result
       const { digest, sizeBytes, resolvedRecipe: resolved } = result.value
-      const value: Built = { kind: 'done', path: outPath, digest, sizeBytes, resolved, notes: [] }
+      const value: Built = {
+        kind: 'done',
+        path: outPath,
+        digest,
+        sizeBytes,
+        resolved,
+        notes: result.value.passes.flatMap(({ notes }) => notes),
+      }
       built.set(key, value)
       return value
     },

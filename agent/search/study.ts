@@ -52,6 +52,8 @@ export interface Winner {
   readonly sizeBytes: number
   readonly path: string
   readonly measurement: Measurement
+  /** What the passes had to say: nodes left in float and why. */
+  readonly notes: readonly string[]
 }
 
 export interface StudyResult {
@@ -182,7 +184,8 @@ class Study {
     const lostThere = check.losses.get(winner.trialId)?.filter(({ reason }) => reason !== 'not-smallest') ?? []
     if (lostThere.length === 0) return { ...base, verdict: 'met', winner, trials, reasons }
 
-    const revised = trials.map((trial) => (trial.id === winner.trialId ? { ...trial, losses: lostThere } : trial))
+    const losses = lostThere.map(({ reason, detail }) => ({ reason, detail: `on the evaluation split: ${detail}` }))
+    const revised = trials.map((trial) => (trial.id === winner.trialId ? { ...trial, losses } : trial))
     const why = `${choice.winner.label} did not hold on the evaluation split: ${lostThere.map(({ detail }) => detail).join('; ')}`
     if (winner.trialId !== 0 && !check.losses.get(0)?.some(isConstraint)) {
       return {
@@ -216,8 +219,8 @@ class Study {
       })
       measurement = await this.#evaluate(variant, fp32)
     }
-    const { digest, sizeBytes, path, resolved } = built
-    return { trialId: trial.id, recipe: resolved, digest, sizeBytes, path, measurement }
+    const { digest, sizeBytes, path, resolved, notes } = built
+    return { trialId: trial.id, recipe: resolved, digest, sizeBytes, path, measurement, notes }
   }
 
   async #evaluate(model: ModelUnderTest, fp32: ModelUnderTest | null): Promise<Measurement> {
@@ -264,7 +267,7 @@ class Study {
     const recipe = this.#trials.get(0)?.recipe
     if (recipe === undefined) throw new Error('the baseline is measured first')
     const { sourceDigest: digest, sourceSizeBytes: sizeBytes, sourcePath: path } = this.#input
-    return { trialId: 0, recipe, digest, sizeBytes, path, measurement }
+    return { trialId: 0, recipe, digest, sizeBytes, path, measurement, notes: [] }
   }
 
   #candidate(trialId: number): Candidate | undefined {

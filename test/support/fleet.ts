@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { appendFileSync, existsSync } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { createConnection, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -171,22 +171,43 @@ export async function freePort(): Promise<number> {
   return address.port
 }
 
+export interface Mosquitto {
+  readonly url: string
+  /** Forgets everything, as a restarted broker without persistence does. */
+  stop(): Promise<void>
+  start(): Promise<void>
+}
+
 /** A Mosquitto of its own on a free port. */
-export async function startMosquitto(
-  folder: string,
-): Promise<{ readonly url: string; readonly stop: () => Promise<void> }> {
+export async function startMosquitto(folder: string): Promise<Mosquitto> {
   const port = await freePort()
   const config = join(folder, 'mosquitto.conf')
   await writeFile(config, `listener ${port} 127.0.0.1\nallow_anonymous true\npersistence false\n`)
-  const broker = spawn(MOSQUITTO, ['-c', config], { stdio: 'ignore' })
-  await sleep(500)
-  return {
+  let process: ChildProcess | undefined
+  const broker: Mosquitto = {
     url: `mqtt://127.0.0.1:${port}`,
     async stop() {
-      if (broker.exitCode !== null) return
-      const exited = once(broker, 'exit')
-      broker.kill()
+      if (process === undefined || process.exitCode !== null) return
+      const exited = once(process, 'exit')
+      process.kill()
       await exited
     },
+    async start() {
+      process = spawn(MOSQUITTO, ['-c', config], { stdio: 'ignore' })
+      await eventually('Mosquitto listens', () => listens(port), 20_000)
+    },
   }
+  await broker.start()
+  return broker
+}
+
+function listens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(port, '127.0.0.1')
+    socket.once('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.once('error', () => resolve(false))
+  })
 }
