@@ -1,6 +1,6 @@
 import { encodeModel, floatTensor, int8Tensor, type Model, node, type Tensor, uint8Tensor } from '@edgefit/shared/onnx'
 import { median, sortedCopy } from '@edgefit/shared/stats'
-import type { RuntimeTensorData, RuntimeTensorType } from '../compress/index.ts'
+import type { FeedTensor } from '../compress/index.ts'
 import { openSession } from './ort-session.ts'
 import type { JobHandlers } from './serve-job.ts'
 
@@ -37,7 +37,7 @@ export const profileBench: JobHandlers['profile-bench'] = async ({ threads }, re
   }
 }
 
-async function productMs(model: Model, type: RuntimeTensorType, data: RuntimeTensorData, threads: number) {
+async function productMs(model: Model, type: FeedTensor['type'], data: FeedTensor['data'], threads: number) {
   const session = await openSession(encodeModel(model), { graphOptimization: 'all', threads })
   const feeds = { x: { type, dims: [ROWS, DEPTH], data } }
   const durationMs = await medianMs(async () => {
