@@ -3,7 +3,7 @@ import type { TENSOR_TYPES } from '@edgefit/shared/model'
 /** Element types as onnxruntime-node names them. */
 export type RuntimeTensorType = (typeof TENSOR_TYPES)[number]
 
-export type RuntimeTensorData =
+type RuntimeTensorData =
   | Float32Array
   | Float64Array
   | Int8Array
@@ -26,12 +26,12 @@ export interface FeedTensor {
 export type OutputTensor = FeedTensor
 
 /** One loaded model. One `run` at a time; `release` frees the native memory and is the last call. */
-export interface RuntimeSession {
+interface RuntimeSession {
   run(feeds: Readonly<Record<string, FeedTensor>>): Promise<Readonly<Record<string, OutputTensor>>>
   release(): Promise<void>
 }
 
-export interface OpenSessionOptions {
+interface OpenSessionOptions {
   readonly graphOptimization: 'disabled' | 'basic' | 'extended' | 'all'
   /** Intra-op threads. */
   readonly threads: number

@@ -39,7 +39,7 @@ export interface LayerPlan extends Layer {
 }
 
 /** A constant operand of an operator that runs on integers. */
-export interface ConstantOperand {
+interface ConstantOperand {
   readonly node: Node
   readonly tensor: Tensor
 }
