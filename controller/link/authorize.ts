@@ -42,6 +42,12 @@ export function isAllowed(principal: Principal, action: Action, topicText: strin
   }
 }
 
+/** Of what clients publish, the broker remembers only this: all else would fill its memory. */
+export function isRetainable(topicText: string): boolean {
+  const topic = parseTopic(topicText)
+  return topic?.kind === 'up' && (topic.channel === 'presence' || topic.channel === 'profile')
+}
+
 function ownDownTopics(fleet: string, device: string): string {
   const [channel] = DOWN_CHANNELS
   return formatTopic({ kind: 'down', fleet, device, channel }).slice(0, -channel.length).concat('+')

@@ -4,9 +4,9 @@ import { type Duplex, duplexPair } from 'node:stream'
 import tls from 'node:tls'
 import { EdgefitError } from '@edgefit/shared'
 import { MAX_MESSAGE_BYTES } from '@edgefit/shared/protocol'
-import { Aedes, type AuthenticateError, type Client } from 'aedes'
+import { Aedes, type AuthenticateError, type Client, type PublishPacket } from 'aedes'
 import type { Logger } from 'pino'
-import { isAllowed, type Principal } from './authorize.ts'
+import { isAllowed, isRetainable, type Principal } from './authorize.ts'
 import { createChunkGate, limitPacketSize, neverWaitForReader } from './client-limits.ts'
 import type { DeviceDirectory } from './ports.ts'
 import { createSignIn } from './sign-in.ts'
@@ -91,7 +91,7 @@ export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promi
     },
     authorizePublish(client, packet, done) {
       if (client === null) return done(null)
-      const fault = publishFault(client, packet.topic, packet.payload.length)
+      const fault = publishFault(client, packet)
       if (fault !== undefined) log.warn({ clientId: client.id, topic: packet.topic, why: fault }, 'publish refused')
       done(fault === undefined ? null : new Error(fault))
     },
@@ -108,10 +108,12 @@ export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promi
     },
   })
 
-  function publishFault(client: Client, topic: string, sizeBytes: number): string | undefined {
+  function publishFault(client: Client, { topic, payload, retain }: PublishPacket): string | undefined {
     const principal = principals.get(client)
     if (principal === undefined || !isAllowed(principal, 'publish', topic, fleet)) return 'not a topic of this client'
-    return sizeBytes > MAX_MESSAGE_BYTES ? `${sizeBytes} bytes are too many` : undefined
+    if (payload.length > MAX_MESSAGE_BYTES) return `${payload.length} bytes are too many`
+    if (retain && principal.kind !== 'controller' && !isRetainable(topic)) return 'not a topic to be retained'
+    return undefined
   }
 
   aedes.on('client', (client) => {

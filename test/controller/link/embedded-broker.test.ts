@@ -254,6 +254,24 @@ describe('limits', () => {
     await new Promise((resolve) => socket.once('close', resolve))
   })
 
+  it.each([
+    ['report', true],
+    ['fetch', true],
+    ['presence', false],
+    ['profile', false],
+  ] as const)('on what it remembers: a retained %s cuts the device off: %s', async (channel, isCutOff) => {
+    const client = await device('pi-a')
+    let isOver = false
+    client.once('close', () => {
+      isOver = true
+    })
+
+    client.publish(formatTopic({ kind: 'up', fleet, device: 'pi-a', channel }), 'x', { qos: 1, retain: true })
+    await aWhile()
+
+    expect(isOver).toBe(isCutOff)
+  })
+
   it('let the largest legal message pass', async () => {
     const watcher = await controller()
     const sizes: number[] = []
