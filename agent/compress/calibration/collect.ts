@@ -17,9 +17,9 @@ export interface CalibrationSource {
   ): Readonly<Record<string, FeedTensor>> | Promise<Readonly<Record<string, FeedTensor>>>
 }
 
+/** `done / total` is the share of the whole calibration: it only grows. */
 export interface CalibrationProgress {
   readonly stage: 'minmax' | 'histogram'
-  /** Model runs, of this stage. */
   readonly done: number
   readonly total: number
 }
@@ -59,7 +59,9 @@ export async function collectRanges(input: CollectInput): Promise<ReadonlyMap<st
   const ranges = new Map<string, Interval>()
   for (const [index, group] of groups.entries()) {
     const histograms = new Map(group.map((tensor) => [tensor, emptyHistogram(observed(extremes, tensor).range)]))
-    await fillHistograms(input, histograms, { done: index * input.samples, total: groups.length * input.samples })
+    // The first pass counts for as much as all of these, whose number it found out.
+    const done = (groups.length + index) * input.samples
+    await fillHistograms(input, histograms, { done, total: 2 * groups.length * input.samples })
     for (const [tensor, histogram] of histograms) ranges.set(tensor, percentileRange(histogram, percentile))
   }
   return ranges
@@ -76,6 +78,7 @@ async function collectExtremes(input: CollectInput): Promise<ReadonlyMap<string,
   const { model, added } = observingModel(input.model, (editor) =>
     input.tensors.map((tensor) => addExtremes(editor, tensor)),
   )
+  const passes = input.method.method === 'minmax' ? 1 : 2
   const names = added.flatMap(({ min, max, sumOfMagnitudes, size }) => [min, max, sumOfMagnitudes, size])
   await runSamples(input, withOutputs(model, names), (outputs, sample) => {
     for (const extremes of added) {
@@ -87,7 +90,7 @@ async function collectExtremes(input: CollectInput): Promise<ReadonlyMap<string,
         size: Math.max(before.size, now.size),
       })
     }
-    input.onProgress?.({ stage: 'minmax', done: sample + 1, total: input.samples })
+    input.onProgress?.({ stage: 'minmax', done: sample + 1, total: input.samples * passes })
   })
   return found
 }

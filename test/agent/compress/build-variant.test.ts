@@ -141,9 +141,9 @@ describe('building a variant', () => {
     expect(events.slice(0, 3)).toEqual([
       { pass: 'fold-batch-norm', index: 0, count: 2 },
       { pass: 'quantize-static', index: 1, count: 2 },
-      { pass: 'quantize-static', index: 1, count: 2, calibration: { stage: 'minmax', done: 1, total: 8 } },
+      { pass: 'quantize-static', index: 1, count: 2, calibration: { stage: 'minmax', done: 1, total: 16 } },
     ])
-    expect(events.at(-1)?.calibration).toEqual({ stage: 'histogram', done: 8, total: 8 })
+    expect(events.at(-1)?.calibration).toEqual({ stage: 'histogram', done: 16, total: 16 })
   })
 
   it('names the pass that refuses the model', async () => {

@@ -122,7 +122,7 @@ describe('calibration', () => {
     expect(together.get('b')?.min).toBe(0)
   })
 
-  it('tells how far it is', async () => {
+  it('tells how far it is, both passes counting for a half', async () => {
     const seen: CalibrationProgress[] = []
     await collect({
       source: source([Float32Array.of(1), Float32Array.of(2)]),
@@ -132,12 +132,12 @@ describe('calibration', () => {
       onProgress: (progress) => seen.push(progress),
     })
     expect(seen.map(({ stage, done, total }) => `${stage} ${done}/${total}`)).toEqual([
-      'minmax 1/2',
-      'minmax 2/2',
-      'histogram 1/4',
-      'histogram 2/4',
-      'histogram 3/4',
-      'histogram 4/4',
+      'minmax 1/4',
+      'minmax 2/4',
+      'histogram 5/8',
+      'histogram 6/8',
+      'histogram 7/8',
+      'histogram 8/8',
     ])
   })
 
