@@ -1,4 +1,4 @@
-import { networkInterfaces } from 'node:os'
+import { hostname, networkInterfaces } from 'node:os'
 import { EdgefitError } from '@edgefit/shared'
 
 /** The broker in the controller's process. */
@@ -7,7 +7,8 @@ export interface EmbeddedBrokerSettings {
   readonly host: string
   /** Plain MQTT; 0 is any free port. At least one of the two. */
   readonly mqttPort?: number
-  readonly tls?: { readonly port: number; readonly cert: string; readonly key: string }
+  /** Without a certificate the controller makes one of its own, whose CA goes into the join tokens. */
+  readonly tls?: { readonly port: number } | { readonly port: number; readonly cert: string; readonly key: string }
 }
 
 /** A broker that runs elsewhere. */
@@ -37,6 +38,17 @@ export function advertisedUrl(
   const host = local ? firstAddress() : settings.host
   const literal = host.includes(':') ? `[${host}]` : host
   return ports.tls === undefined ? `mqtt://${literal}:${ports.tcp ?? 1883}` : `mqtts://${literal}:${ports.tls}`
+}
+
+/**
+ * All names and addresses under which devices may reach the embedded broker: a certificate of its own has to name them.
+ */
+export function reachableHosts({ host }: EmbeddedBrokerSettings, advertise: string | undefined): readonly string[] {
+  const advertised = advertise === undefined ? [] : [new URL(withoutCredentials(advertise, '--advertise')).hostname]
+  const own = Object.values(networkInterfaces()).flatMap((interfaces) => interfaces ?? [])
+  const addresses = own.map(({ address }) => address.replace(/%.*$/, ''))
+  const literal = advertised.map((name) => name.replace(/^\[|\]$/g, ''))
+  return [...new Set([...literal, host, hostname(), 'localhost', ...addresses])]
 }
 
 function withoutCredentials(text: string, option: string): string {

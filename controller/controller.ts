@@ -14,7 +14,7 @@ import type { Logger } from 'pino'
 import { startApiServer } from './api/api-server.ts'
 import type { CommandServices, IssuedToken } from './api/services.ts'
 import { openUploads } from './api/uploads.ts'
-import { advertisedUrl, type BrokerSettings } from './broker-options.ts'
+import { advertisedUrl, type BrokerSettings, reachableHosts } from './broker-options.ts'
 import { enrolDevice, findDevice } from './fleet/device-registry.ts'
 import { createIngest } from './fleet/ingest.ts'
 import { admitJoinToken, createJoinToken } from './fleet/join-tokens.ts'
@@ -24,6 +24,7 @@ import { createChunkServer } from './link/chunk-server.ts'
 import { type EmbeddedBroker, startEmbeddedBroker } from './link/embedded-broker.ts'
 import { createEnrolment } from './link/enrolment.ts'
 import { createMqttLink, type MqttLink } from './link/mqtt-link.ts'
+import { ownCertificate } from './link/own-certificate.ts'
 import type { DeviceDirectory } from './link/ports.ts'
 import { keepAbove } from './rollout/desired-state.ts'
 import { createGoals } from './rollout/goals.ts'
@@ -104,7 +105,9 @@ async function assemble(
   const enrolment = createEnrolment({ key, directory })
   const ingest = createIngest({ db, now })
   onStop(() => ingest.drain())
-  const embedded = await startBroker(options, directory, now)
+  const certificate = await brokerCertificate(options, now())
+  const ca = options.ca ?? certificate?.ca
+  const embedded = await startBroker(options, certificate, directory, now)
   if (embedded !== undefined) onStop(() => embedded.close())
   const brokerUrl = advertisedUrl(options.broker, options.advertise, {
     tcp: embedded?.tcpPort,
@@ -157,7 +160,8 @@ async function assemble(
     catalog: { db, artifacts, now, scratchDir },
     uploads,
     rollouts,
-    issueToken: (wanted) => issueToken(db, { ...options, brokerUrl, fingerprint, nowMs: now() }, wanted),
+    issueToken: (wanted) =>
+      issueToken(db, { fleet, ...(ca !== undefined && { ca }), brokerUrl, fingerprint, nowMs: now() }, wanted),
     onDeviceState(device, state) {
       tellDevice(device, state).catch((error: unknown) => log.warn({ err: error, device, state }, 'device not told'))
     },
@@ -221,8 +225,25 @@ function deviceDirectory(db: ControllerDatabase, now: () => number): DeviceDirec
   }
 }
 
+interface BrokerCertificate {
+  readonly cert: string
+  readonly key: string
+  /** Set where the certificate is the controller's own. */
+  readonly ca?: string
+}
+
+async function brokerCertificate(
+  { broker, advertise, dataDir }: ControllerOptions,
+  nowMs: number,
+): Promise<BrokerCertificate | undefined> {
+  if (broker.kind === 'external' || broker.tls === undefined) return undefined
+  if ('cert' in broker.tls) return broker.tls
+  return await ownCertificate(dataDir, reachableHosts(broker, advertise), nowMs)
+}
+
 async function startBroker(
   { broker, fleet, log }: ControllerOptions,
+  certificate: BrokerCertificate | undefined,
   directory: DeviceDirectory,
   now: () => number,
 ): Promise<EmbeddedBroker | undefined> {
@@ -231,7 +252,7 @@ async function startBroker(
   return await startEmbeddedBroker({
     fleet,
     ...(mqttPort !== undefined && { tcp: { host, port: mqttPort } }),
-    ...(tls !== undefined && { tls: { host, ...tls } }),
+    ...(tls !== undefined && certificate !== undefined && { tls: { host, port: tls.port, ...certificate } }),
     directory,
     now,
     log,

@@ -1,7 +1,7 @@
-import { EdgefitError } from '@edgefit/shared'
 import { Name, Profile } from '@edgefit/shared/model'
+import { keyFingerprint } from '@edgefit/shared/trust'
 import * as z from 'zod'
-import { changeDeviceState, labelDevice } from '../fleet/device-registry.ts'
+import { changeDeviceState, labelDevice, requireDevice } from '../fleet/device-registry.ts'
 import { DeviceView, loadDevices, loadProfile } from '../fleet/device-view.ts'
 import { matchesSelector, parseSelector } from '../fleet/selector.ts'
 import { decommissionDevice } from '../rollout/decommission.ts'
@@ -36,9 +36,16 @@ export const deviceOperations = {
 
   'device.show': query(
     z.strictObject({ device: z.string() }),
-    z.object({ device: DeviceView, profile: Profile.nullable(), slots: z.array(SlotView) }),
+    z.object({
+      device: DeviceView,
+      /** To compare with what the box shows, before it is accepted. */
+      keyFingerprint: z.string(),
+      profile: Profile.nullable(),
+      slots: z.array(SlotView),
+    }),
     async ({ db }, { device }) => ({
       device: await requireView(db, device),
+      keyFingerprint: keyFingerprint((await requireDevice(db, device)).public_key),
       profile: await loadProfile(db, device),
       slots: await loadSlots(db, device),
     }),
@@ -81,10 +88,8 @@ async function decide(
 }
 
 async function requireView(db: ControllerDatabase, device: string): Promise<DeviceView> {
+  await requireDevice(db, device)
   const [view] = await loadDevices(db, { id: device })
-  if (view !== undefined) return view
-  throw new EdgefitError(`no device is called "${device}"; see "edgefit device list"`, {
-    code: 'NOT_FOUND',
-    details: { device },
-  })
+  if (view === undefined) throw new TypeError(`device ${device} has a row and no view`)
+  return view
 }

@@ -26,7 +26,7 @@ export interface CommandServices extends QueryServices {
   info(): ControllerInfo
 }
 
-export interface ControllerInfo {
+interface ControllerInfo {
   readonly version: string
   readonly fleet: string
   readonly brokerUrl: string

@@ -3,9 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { EdgefitError, parseWith } from '@edgefit/shared'
 import { Name } from '@edgefit/shared/model'
 import { Command, Option } from 'commander'
-import { destination, pino } from 'pino'
 import type { BrokerSettings } from '../broker-options.ts'
-import { startController } from '../controller.ts'
 import { utcMinute } from '../report/words.ts'
 import { type CliIo, type CommonFlags, connect, verb } from './io.ts'
 import { integerIn } from './option-parsers.ts'
@@ -56,6 +54,11 @@ function startCommand(io: CliIo): Command {
       new Option('--log-level <level>', 'how much to log').choices(['debug', 'info', 'warn', 'error']).default('info'),
     )
     .action(async (flags: StartFlags) => {
+      // Loaded here alone: the other verbs start often and need none of it.
+      const [{ destination, pino }, { startController }] = await Promise.all([
+        import('pino'),
+        import('../controller.ts'),
+      ])
       const log = pino({ level: flags.logLevel }, destination(2))
       const controller = await startController({
         dataDir: flags.data,

@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { EdgefitError } from '@edgefit/shared'
 import { Command } from 'commander'
 import type { DatasetView } from '../catalog/datasets.ts'
-import { imageFolderToNpz } from '../catalog/image-folder.ts'
 import { mebibytes, plural, utcMinute } from '../report/words.ts'
 import { addImageOptions, type ImageFlags, imageFolderOptions, refuseImageOptions } from './image-options.ts'
 import { type CliIo, type CommonFlags, connect, verb } from './io.ts'
@@ -55,6 +54,7 @@ async function withImages(
   flags: CommonFlags & ImageFlags & { readonly images: string },
   publish: (path: string) => Promise<void>,
 ): Promise<void> {
+  const { imageFolderToNpz } = await import('../catalog/image-folder.ts')
   const scratch = await mkdtemp(join(tmpdir(), 'edgefit-images-'))
   const bar = createProgressBar(io, 'reading images', flags.json === true)
   try {

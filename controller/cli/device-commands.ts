@@ -113,10 +113,11 @@ function onlineText(io: CliIo, { online, lastSeenAtMs }: DeviceView): string {
   return lastSeenAtMs === null ? 'never' : ago(lastSeenAtMs, io.now())
 }
 
-function deviceDetail(io: CliIo, { device, profile, slots }: OutputOf<'device.show'>): string {
+function deviceDetail(io: CliIo, { device, keyFingerprint, profile, slots }: OutputOf<'device.show'>): string {
   const facts = formatFacts(io, [
     ['device', device.id],
     ['state', device.state],
+    ['key', keyFingerprint],
     ['seen', onlineText(io, device)],
     ['labels', labelsText(device.labels) || null],
     ['class', device.hardwareClass],

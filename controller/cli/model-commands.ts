@@ -6,7 +6,6 @@ import { mebibytes, utcMinute } from '../report/words.ts'
 import { type CliIo, type CommonFlags, connect, verb } from './io.ts'
 import { finite, numberAbove } from './option-parsers.ts'
 import { formatFacts, formatTable, print } from './output.ts'
-import { sendModel } from './send-file.ts'
 
 export function modelCommands(io: CliIo): Command {
   return new Command('model')
@@ -44,6 +43,7 @@ function publishCommand(io: CliIo): Command {
     .option('--dataset <name>', 'without --task: tell it from the labels of this dataset')
     .action(async (name: string, file: string, flags: PublishFlags) => {
       const task = taskOf(flags)
+      const { sendModel } = await import('./send-model.ts')
       const client = connect(io, flags)
       const upload = await sendModel(io, client, file, flags.json === true)
       const input = { name, upload, task, dataset: flags.dataset ?? null }

@@ -116,7 +116,7 @@ export function countsText({ deployments }: RolloutSummary): string {
 }
 
 function objectiveText({ latencyP90Ms, accuracy, memoryBytes, sizeBytes, minimize }: Objective): string {
-  const parts = [`p90 within ${ms(latencyP90Ms)} ms`]
+  const parts = [`p90 within ${latencyP90Ms} ms`]
   if (accuracy?.kind === 'relative') parts.push(`accuracy at least ${accuracy.value} times fp32's`)
   if (accuracy?.kind === 'absolute') parts.push(`accuracy at least ${accuracy.value}`)
   if (memoryBytes !== undefined) parts.push(`memory within ${mebibytes(memoryBytes)} MiB`)

@@ -1,11 +1,2 @@
-export { openStore, openStoreForReading } from './open-store.ts'
-export type {
-  ArtifactKind,
-  ControllerDatabase,
-  DeploymentRow,
-  DeviceRow,
-  DeviceState,
-  MeasurementRole,
-  RolloutRow,
-  RolloutState,
-} from './schema.ts'
+export { openStore } from './open-store.ts'
+export type { ControllerDatabase, DeviceState } from './schema.ts'

@@ -37,11 +37,9 @@ export type DeviceState = (typeof DEVICE_STATES)[number]
 export const ROLLOUT_STATES = ['draft', 'running', 'finished', 'aborted'] as const
 export type RolloutState = (typeof ROLLOUT_STATES)[number]
 
-export const ARTIFACT_KINDS = ['model', 'dataset'] as const
-export type ArtifactKind = (typeof ARTIFACT_KINDS)[number]
+export type ArtifactKind = 'model' | 'dataset'
 
-export const MEASUREMENT_ROLES = ['baseline', 'winner', 'rebenchmark'] as const
-export type MeasurementRole = (typeof MEASUREMENT_ROLES)[number]
+export type MeasurementRole = 'baseline' | 'winner' | 'rebenchmark'
 
 export const EVENT_KINDS = [
   'device-enrolled',

@@ -1,10 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pino } from 'pino'
 import { onTestFinished } from 'vitest'
 import { type ControllerClient, createClient } from '../../../controller/api/client.ts'
 import { type Controller, type ControllerOptions, startController } from '../../../controller/controller.ts'
+import { silentLog } from '../../support/link.ts'
 
 export interface Scene {
   readonly dataDir: string
@@ -35,7 +35,7 @@ export async function openScene(): Promise<Scene> {
         dataDir,
         fleet: 'default',
         broker: { kind: 'embedded', host: '127.0.0.1', mqttPort: 0 },
-        log: pino({ level: 'silent' }),
+        log: silentLog,
         ...overrides,
       })
       controllers.push(controller)

@@ -5,7 +5,7 @@ import type { ControllerDatabase, NewDeploymentRow } from '../../../controller/s
 
 export const NOW_MS = 1_760_000_000_000
 export const SESSION = 'session-0001'
-export const JOURNAL = 'journal-0001'
+const JOURNAL = 'journal-0001'
 
 export function digest(seed: number): string {
   return seed.toString(16).padStart(64, '0')
@@ -162,7 +162,7 @@ export async function insertDevice(
     .execute()
 }
 
-export async function insertRollout(db: ControllerDatabase, id: string): Promise<void> {
+async function insertRollout(db: ControllerDatabase, id: string): Promise<void> {
   await db
     .insertInto('rollouts')
     .values({

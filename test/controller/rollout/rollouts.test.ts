@@ -1,6 +1,5 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { DesiredState } from '@edgefit/shared/protocol'
-import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createIngest } from '../../../controller/fleet/ingest.ts'
 import { issueDesired } from '../../../controller/rollout/desired-state.ts'
@@ -12,6 +11,7 @@ import { loadRollout } from '../../../controller/rollout/rollout-view.ts'
 import { createRollouts, type Rollouts } from '../../../controller/rollout/rollouts.ts'
 import { openStore } from '../../../controller/store/open-store.ts'
 import type { ControllerDatabase } from '../../../controller/store/schema.ts'
+import { silentLog } from '../../support/link.ts'
 import { batchOf, digest, insertCatalog, insertDevice, measurement, NOW_MS, report, status } from '../fleet/fixtures.ts'
 
 let db: ControllerDatabase
@@ -247,7 +247,7 @@ describe('createGoals', () => {
       sent.push(state)
       return Promise.resolve()
     }
-    const goals = createGoals({ db, fleet: 'default', now: () => nowMs, publish, log: pino({ level: 'silent' }) })
+    const goals = createGoals({ db, fleet: 'default', now: () => nowMs, publish, log: silentLog })
     goals.send(['pi-1'])
     await goals.drain()
     await rollouts.create(input(), true)
@@ -267,7 +267,7 @@ describe('createGoals', () => {
       sent.push(`${device} ${version}`)
       return Promise.resolve()
     }
-    const goals = createGoals({ db, fleet: 'default', now: () => nowMs, publish, log: pino({ level: 'silent' }) })
+    const goals = createGoals({ db, fleet: 'default', now: () => nowMs, publish, log: silentLog })
     await issueDesired(db, 'default', 'pi-1', nowMs)
     await issueDesired(db, 'default', 'stranger', nowMs)
 
