@@ -77,24 +77,21 @@ export function fitWithin(params: AffineParams, integers: Interval, bounds: Inte
   return { scale, zeroPoint: params.zeroPoint }
 }
 
-/**
- * `QuantizeLinear`: to nearest, ties to even, saturating. Finite values only.
- *
- * `into` is written from `offset` on and may be an Int8Array, Uint8Array or Int32Array.
- */
+/** `QuantizeLinear` of `values[start..end)` to the same places of `into`: to nearest, ties to even, saturating. Finite values only. */
 export function quantizeInto(
   into: Int8Array | Uint8Array | Int32Array,
   values: Float32Array,
   { scale, zeroPoint }: AffineParams,
   integers: Interval,
-  offset = 0,
+  start = 0,
+  end = values.length,
 ): void {
   const low = integers.min - zeroPoint
   const high = integers.max - zeroPoint
-  for (let index = 0; index < values.length; index++) {
+  for (let index = start; index < end; index++) {
     // A quotient of float32s rounded twice, to double and then to float32, is still rounded right.
     const steps = Math.min(high, Math.max(low, Math.fround((values[index] ?? 0) / scale)))
-    into[offset + index] = roundHalfEven(steps) + zeroPoint
+    into[index] = roundHalfEven(steps) + zeroPoint
   }
 }
 

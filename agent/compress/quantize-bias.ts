@@ -35,7 +35,7 @@ export function quantizeBias(
   for (let channel = 0; channel < bias.length; channel++) {
     const own = params[params.length === 1 ? 0 : channel]
     if (own === undefined) throw new RangeError(`${params.length} scales do not fit ${bias.length} biases`)
-    quantizeInto(values, bias.subarray(channel, channel + 1), own, INT32, channel)
+    quantizeInto(values, bias, own, INT32, channel, channel + 1)
   }
   return { values, params }
 }

@@ -43,51 +43,43 @@ export function quantizeWeights(weights: Tensor, options: WeightOptions): Quanti
   const source = asFloat32(weights)
   const integers = weightRange(options.type, options.reducedRange)
   const values = valuesOf(options.type, source.length)
-  const runs = channelRuns(weights.dims, options.axis)
-  const params = channelRanges(weights, source, runs).map((range, channel) => {
+  const params = channelRanges(weights, source, options.axis).map((range, channel) => {
     if (options.type === 'uint8') return asymmetricParams(range, integers)
     const maxAbs = Math.max(Math.abs(range.min), Math.abs(range.max))
     return symmetricParams(maxAbs, integers, options.minScales?.[channel])
   })
-  for (const run of runs) {
-    const channel = params[run.channel]
-    if (channel === undefined) throw new RangeError(`weights "${weights.name}" have no channel ${run.channel}`)
-    quantizeInto(values, source.subarray(run.start, run.end), channel, integers, run.start)
-  }
+  forEachRun(weights.dims, options.axis, (channel, start, end) => {
+    const own = params[channel]
+    if (own === undefined) throw new RangeError(`weights "${weights.name}" have no channel ${channel}`)
+    quantizeInto(values, source, own, integers, start, end)
+  })
   return { values, params }
 }
 
-/** Consecutive elements of one channel. */
-interface Run {
-  readonly channel: number
-  readonly start: number
-  readonly end: number
+/** Calls `visit` with every stretch of consecutive elements that belong to one entry of `axis`. */
+function forEachRun(
+  dims: readonly number[],
+  axis: number | undefined,
+  visit: (channel: number, start: number, end: number) => void,
+): void {
+  const channels = axis === undefined ? 1 : (dims[axis] ?? 1)
+  const inner = axis === undefined ? elementCount(dims) : elementCount(dims.slice(axis + 1))
+  const runs = inner === 0 ? 0 : elementCount(dims) / inner
+  for (let run = 0; run < runs; run++) visit(run % channels, run * inner, (run + 1) * inner)
 }
 
-function channelRuns(dims: readonly number[], axis: number | undefined): readonly Run[] {
-  if (axis === undefined) return [{ channel: 0, start: 0, end: elementCount(dims) }]
-  const channels = dims[axis] ?? 1
-  const inner = elementCount(dims.slice(axis + 1))
-  const outer = elementCount(dims.slice(0, axis))
-  return Array.from({ length: outer * channels }, (_, run) => ({
-    channel: run % channels,
-    start: run * inner,
-    end: (run + 1) * inner,
-  }))
-}
-
-function channelRanges(weights: Tensor, source: Float32Array, runs: readonly Run[]): readonly Interval[] {
-  const ranges: Interval[] = []
-  for (const { channel, start, end } of runs) {
-    let { min, max } = ranges[channel] ?? { min: 0, max: 0 }
+function channelRanges(weights: Tensor, source: Float32Array, axis: number | undefined): readonly Interval[] {
+  const ranges = Array.from({ length: axis === undefined ? 1 : (weights.dims[axis] ?? 1) }, () => ({ min: 0, max: 0 }))
+  forEachRun(weights.dims, axis, (channel, start, end) => {
+    const range = ranges[channel]
+    if (range === undefined) return
     for (let index = start; index < end; index++) {
       const value = source[index] ?? 0
       if (!Number.isFinite(value)) throw notFinite(weights, value)
-      if (value < min) min = value
-      if (value > max) max = value
+      if (value < range.min) range.min = value
+      if (value > range.max) range.max = value
     }
-    ranges[channel] = { min, max }
-  }
+  })
   return ranges
 }
 

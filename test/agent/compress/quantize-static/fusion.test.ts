@@ -272,6 +272,13 @@ describe('statically quantized, the runtime executes in integers', () => {
     })
   }
 
+  it.each([13, 18, 19, 21, 23, 25])('in opset %d', async (opset) => {
+    const { model, feeds } = caseModel(CASES['squeeze and excitation']!)
+    const newer = { ...model, irVersion: 10, opsetImports: new Map([['', opset]]) }
+    const { model: result } = await quantized(newer, feeds)
+    expect(operatorCounts(await optimized(result))).toEqual(CASES['squeeze and excitation']?.fused)
+  })
+
   it('shares one scale between a value and what only moves it', async () => {
     const { model, feeds } = caseModel(CASES['a channel shuffle']!)
     const { graph } = (await quantized(model, feeds)).model
