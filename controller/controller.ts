@@ -114,6 +114,7 @@ async function assemble(
     tls: embedded?.tlsPort,
   })
 
+  let listeningSinceMs: number | undefined
   const chunks = createChunkServer({
     fleet,
     store: artifacts,
@@ -140,6 +141,7 @@ async function assemble(
       onFetch: (device, request) => chunks.handle(device, request),
       onEnrol: (device, request) => enrolment.receive(device, request),
       onConnection(connected) {
+        listeningSinceMs = connected ? now() : undefined
         if (connected) goals.resume()
       },
     },
@@ -149,7 +151,13 @@ async function assemble(
   onStop(() => link.stop())
   const goals = createGoals({ db, fleet, now, publish: (state) => link.publishDesired(state), log })
   onStop(() => goals.drain())
-  const rollouts = createRollouts({ db, now, newId, onGoalsChanged: (devices) => goals.send(devices) })
+  const rollouts = createRollouts({
+    db,
+    now,
+    newId,
+    listeningSinceMs: () => listeningSinceMs,
+    onGoalsChanged: (devices) => goals.send(devices),
+  })
   link.start()
 
   const fingerprint = keyFingerprint(key.publicKey)
