@@ -8,7 +8,8 @@ import {
   type QuantizedType,
 } from '../affine.ts'
 import { union } from '../calibration/minmax.ts'
-import type { Group, QuantizationPlan } from './plan.ts'
+import type { QuantizationPlan } from './plan.ts'
+import type { Group } from './shared-groups.ts'
 
 /** Names of the values whose ranges {@link groupParams} needs. */
 export function tensorsToObserve(plan: QuantizationPlan): readonly string[] {

@@ -1,11 +1,10 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { Graph, Node, Tensor } from '@edgefit/shared/onnx'
-import type { Interval } from '../affine.ts'
 import { refuseUnknownNodes } from '../node-label.ts'
 import type { Layer } from '../operator-roles.ts'
 import { notesByReason } from '../pass-report.ts'
 import { type Selection, selectNodes } from './select.ts'
-import { sharedGroups } from './shared-groups.ts'
+import { type Group, sharedGroups } from './shared-groups.ts'
 
 /** A value that is quantized and dequantized. */
 export interface Point {
@@ -20,16 +19,6 @@ export interface Point {
   readonly shielded: boolean
   /** The point whose scale and zero point this one has. */
   readonly leader: string
-}
-
-/** Scale and zero point that several points have in common. */
-export interface Group {
-  readonly leader: string
-  /** Values whose observed ranges make up the group's; empty when `fixed`. */
-  readonly observe: readonly string[]
-  readonly fixed?: Interval
-  /** Of the Relu or Clip that the quantization has to make redundant. */
-  readonly bounds: Interval
 }
 
 export interface LayerPlan extends Layer {

@@ -1,8 +1,17 @@
 import type { Node } from '@edgefit/shared/onnx'
 import type { Interval } from '../affine.ts'
 import { NO_BOUNDS, type Role } from '../operator-roles.ts'
-import type { Group } from './plan.ts'
 import type { Selection } from './select.ts'
+
+/** Scale and zero point that several points have in common. */
+export interface Group {
+  readonly leader: string
+  /** Values whose observed ranges make up the group's; empty when `fixed`. */
+  readonly observe: readonly string[]
+  readonly fixed?: Interval
+  /** Of the Relu or Clip that the quantization has to make redundant. */
+  readonly bounds: Interval
+}
 
 /**
  * Which points must, or had better, have one scale and zero point.

@@ -44,7 +44,7 @@ const CONSTANTS: Readonly<
     [randomTensor('v', [3], 2)],
     11,
   ],
-  'an Unsqueeze by input': [[op('Unsqueeze', 'v a -> c')], [randomTensor('v', [3], 2), int64Tensor('a', [2], [0, -3])]],
+  'an Unsqueeze by input': [[op('Unsqueeze', 'v a -> c')], [randomTensor('v', [3], 2), int64Tensor('a', [2], [0, -1])]],
   'an Identity': [[op('Identity', 'v -> c')], [randomTensor('v', [3], 2)]],
   'one made from another': [
     [op('Constant', '_ -> s', { value_ints: { kind: 'INTS', value: [4n, 3n] } }), op('ConstantOfShape', 's -> c')],
