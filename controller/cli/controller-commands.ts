@@ -34,6 +34,7 @@ interface StartFlags extends CommonFlags {
 function startCommand(io: CliIo): Command {
   return verb(io, 'start', 'run the controller until SIGTERM or Ctrl-C; it goes on where it stopped', [
     'edgefit controller start --data /var/lib/edgefit',
+    'edgefit controller start --mqtts-port 8883',
     'edgefit controller start --mqtts-port 8883 --tls-cert cert.pem --tls-key key.pem --advertise mqtts://fleet.example:8883',
     'edgefit controller start --broker mqtts://broker.example:8883 --tls-cert client.pem --tls-key client-key.pem',
   ])
@@ -45,7 +46,10 @@ function startCommand(io: CliIo): Command {
       ),
     )
     .addOption(new Option('--mqtts-port <port>', 'MQTT over TLS; 0 is any').argParser(PORT))
-    .option('--tls-cert <file>', 'PEM: certificate of the embedded broker, or of this client with --broker')
+    .option(
+      '--tls-cert <file>',
+      'PEM: certificate of the embedded broker (default: one of its own, which join tokens vouch for), or of this client with --broker',
+    )
     .option('--tls-key <file>', 'PEM: its key')
     .option('--ca <file>', "PEM: CA of the broker's certificate, where systems do not know it")
     .option('--broker <url>', 'use this broker instead of the embedded one')
@@ -115,8 +119,6 @@ async function brokerSettings(flags: StartFlags): Promise<BrokerSettings> {
       throw new EdgefitError('--tls-cert needs --mqtts-port: add it, as in --mqtts-port 8883', { code: 'USAGE' })
     return { kind: 'embedded', host, mqttPort: mqttPort ?? 1883 }
   }
-  if (certificate === undefined)
-    throw new EdgefitError('--mqtts-port needs --tls-cert and --tls-key', { code: 'USAGE' })
   const tls = { port: mqttsPort, ...certificate }
   return { kind: 'embedded', host, tls, ...(mqttPort !== undefined && { mqttPort }) }
 }

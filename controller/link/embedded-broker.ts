@@ -46,10 +46,11 @@ export interface EmbeddedBroker {
 /**
  * A broker in the controller's process: MQTT 3.1.1, clean sessions, nothing on disk.
  *
- * @throws EdgefitError UNAVAILABLE where a port cannot be opened.
+ * @throws EdgefitError UNAVAILABLE where a port cannot be opened; CONFIG_INVALID for a certificate that cannot be used.
  */
 export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promise<EmbeddedBroker> {
   const { fleet, directory, now, log } = options
+  if (options.tls !== undefined) assertUsable(options.tls)
   const signIn = createSignIn({ fleet, directory, now })
   const principals = new WeakMap<Client, Principal>()
   const deviceClients = new Map<string, Client>()
@@ -178,6 +179,17 @@ export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promi
     },
     renewCertificate: (files) => tlsServer?.setSecureContext(files),
     close,
+  }
+}
+
+function assertUsable({ cert, key }: { readonly cert: string; readonly key: string }): void {
+  try {
+    tls.createSecureContext({ cert, key })
+  } catch (cause) {
+    throw new EdgefitError('the broker certificate cannot be used: it and its key must be PEM, and belong together', {
+      code: 'CONFIG_INVALID',
+      cause,
+    })
   }
 }
 

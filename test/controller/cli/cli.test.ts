@@ -115,7 +115,7 @@ describe('edgefit', () => {
     [['model', 'publish', 'net', 'net.onnx', '--task', 'regression', '--threshold', '0.5'], /--threshold goes with/],
     [['dataset', 'publish', 'd', 'd.npz', '--width', '3'], /--width goes with --images/],
     [['dataset', 'publish', 'd'], /give an \.npz file, or --images/],
-    [['controller', 'start', '--mqtts-port', '8883'], /--tls-cert and --tls-key/],
+    [['controller', 'start', '--mqtts-port', '8883', '--tls-cert', 'x.pem'], /--tls-cert and --tls-key/],
     [['controller', 'start', '--broker', 'mqtt://x', '--mqtt-port', '1'], /leave them out with --broker/],
   ])('%j is bad usage', async (args, message) => {
     const { status, stdout, stderr } = await edgefit(...args)

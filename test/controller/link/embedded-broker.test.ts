@@ -364,6 +364,16 @@ function commonName(client: MqttClient): unknown {
 }
 
 describe('startEmbeddedBroker', () => {
+  it('refuses a certificate that does not go with its key', async () => {
+    const authority = await certificateAuthority(await temporaryFolder())
+    const [one, other] = [authority.issue('one'), authority.issue('other')]
+    const files = { cert: await readFile(one.certFile, 'utf8'), key: await readFile(other.keyFile, 'utf8') }
+
+    await expect(
+      startEmbeddedBroker({ fleet, tls: { ...loopback, ...files }, directory, now: Date.now, log: silentLog }),
+    ).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('belong together') })
+  })
+
   it('names the port that is taken', async () => {
     const taken = { host: '127.0.0.1', port: Number(broker.tcpPort) }
 
