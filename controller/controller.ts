@@ -28,6 +28,7 @@ import { ownCertificate } from './link/own-certificate.ts'
 import type { DeviceDirectory } from './link/ports.ts'
 import { keepAbove } from './rollout/desired-state.ts'
 import { createGoals } from './rollout/goals.ts'
+import { createListening } from './rollout/listening.ts'
 import { createRollouts } from './rollout/rollouts.ts'
 import { lockDataDirectory } from './store/data-lock.ts'
 import { openStore } from './store/open-store.ts'
@@ -114,7 +115,7 @@ async function assemble(
     tls: embedded?.tlsPort,
   })
 
-  let listeningSinceMs: number | undefined
+  const listening = createListening(now)
   const chunks = createChunkServer({
     fleet,
     store: artifacts,
@@ -141,7 +142,7 @@ async function assemble(
       onFetch: (device, request) => chunks.handle(device, request),
       onEnrol: (device, request) => enrolment.receive(device, request),
       onConnection(connected) {
-        listeningSinceMs = connected ? now() : undefined
+        listening.onConnection(connected)
         if (connected) goals.resume()
       },
     },
@@ -155,7 +156,7 @@ async function assemble(
     db,
     now,
     newId,
-    listeningSinceMs: () => listeningSinceMs,
+    listeningSinceMs: () => listening.sinceMs(),
     onGoalsChanged: (devices) => goals.send(devices),
   })
   link.start()

@@ -17,7 +17,7 @@ export const fleetOperations = {
     ({ info }) => Promise.resolve(info()),
   ),
 
-  'report.latency': query(ReportFilters, LatencyReport, async ({ db, now }, filters) =>
+  'report.latency': query(z.strictObject(ReportFilters.shape), LatencyReport, async ({ db, now }, filters) =>
     queryLatencyReport(db, filters, now()),
   ),
 

@@ -59,8 +59,10 @@ async function withImages(
   const bar = createProgressBar(io, 'reading images', flags.json === true)
   try {
     const outPath = join(scratch, 'dataset.npz')
-    await imageFolderToNpz({ ...imageFolderOptions(flags, outPath), onProgress: bar.update }, io.signal)
+    const options = { ...imageFolderOptions(flags, outPath), onProgress: bar.update }
+    const { classes } = await imageFolderToNpz(options, io.signal)
     bar.end()
+    if (classes !== undefined && flags.json !== true) io.stderr.write(`classes from 0: ${classes.join(', ')}\n`)
     await publish(outPath)
   } finally {
     bar.end()

@@ -6,7 +6,7 @@ import {
   type TerminalStatus,
 } from '@edgefit/shared/model'
 import type { RolloutState } from '../store/schema.ts'
-import { ABSENT_MS, PHASE_LIMITS, QUEUED_ONLINE_MS } from './phase-limits.ts'
+import { ABSENT_MS, CATCH_UP_MS, PHASE_LIMITS, QUEUED_ONLINE_MS } from './phase-limits.ts'
 
 /** A deployment of a rollout and its device, as far as decisions need them. */
 export interface DeploymentFacts {
@@ -19,6 +19,8 @@ export interface DeploymentFacts {
   readonly phaseStartedAtMs: number
   readonly lastReportAtMs: number | null
   readonly deviceOnline: boolean
+  /** The device's last birth, will or report of any kind. */
+  readonly deviceSeenAtMs: number | null
   /** Whether it is what its slot is to run; otherwise a later rollout has taken the slot. */
   readonly isGoal: boolean
   /** The newest deployment of another rollout that succeeded in this slot. */
@@ -60,17 +62,18 @@ export function decideStart(targets: readonly TargetFacts[], rolloutId: string):
   ]
 }
 
-/**
- * Ends what has run out of time, and the rollout once nothing is left to wait for. It is enough to give the
- * deployments that have not ended.
- */
-export function decideTick(
-  deployments: readonly DeploymentFacts[],
-  budgetS: number,
-  nowMs: number,
-): readonly RolloutEffect[] {
-  const open = deployments.filter(({ status }) => !isTerminal(status))
-  const expired = open.flatMap((deployment) => expiry(deployment, budgetS, nowMs) ?? [])
+export interface TickFacts {
+  /** Those that have not ended are enough. */
+  readonly deployments: readonly DeploymentFacts[]
+  readonly searchBudgetS: number
+  /** Since when the controller has been able to hear devices without a break; undefined while it is not. */
+  readonly listeningSinceMs: number | undefined
+}
+
+/** Ends what has run out of time, and the rollout once nothing is left to wait for. */
+export function decideTick(facts: TickFacts, nowMs: number): readonly RolloutEffect[] {
+  const open = facts.deployments.filter(({ status }) => !isTerminal(status))
+  const expired = open.flatMap((deployment) => expiry(deployment, facts, nowMs) ?? [])
   return expired.length === open.length ? [...expired, { kind: 'enter', state: 'finished' }] : expired
 }
 
@@ -104,22 +107,27 @@ export function decideRetry(deployments: readonly DeploymentFacts[]): readonly R
   ]
 }
 
-function expiry(deployment: DeploymentFacts, budgetS: number, nowMs: number): RolloutEffect | undefined {
-  const { id, status, phase, phaseStartedAtMs, lastReportAtMs, deviceOnline } = deployment
-  const lastWordMs = Math.max(phaseStartedAtMs, lastReportAtMs ?? 0)
+function expiry(
+  deployment: DeploymentFacts,
+  { listeningSinceMs, searchBudgetS }: TickFacts,
+  nowMs: number,
+): RolloutEffect | undefined {
+  // What nobody could have heard is not silence, and what was said meanwhile has yet to arrive.
+  if (listeningSinceMs === undefined || nowMs - listeningSinceMs < CATCH_UP_MS) return undefined
+  const { id, status, phase, phaseStartedAtMs, deviceOnline } = deployment
   const timedOut = (reason: ReasonCode, message: string) => settle(id, 'timed_out', reason, message)
+  const lastWordMs = Math.max(listeningSinceMs, phaseStartedAtMs, deployment.lastReportAtMs ?? 0)
   if (status === 'queued' || phase === null || phase === 'deferred') {
+    const quietMs = nowMs - Math.max(lastWordMs, deployment.deviceSeenAtMs ?? 0)
     if (!deviceOnline)
-      return nowMs - lastWordMs < ABSENT_MS
-        ? undefined
-        : timedOut('silent', `the device was not seen for ${inWords(ABSENT_MS)}`)
-    if (phase === 'deferred' || nowMs - lastWordMs < QUEUED_ONLINE_MS) return undefined
+      return quietMs < ABSENT_MS ? undefined : timedOut('silent', `the device was not seen for ${inWords(ABSENT_MS)}`)
+    if (phase === 'deferred' || quietMs < QUEUED_ONLINE_MS) return undefined
     return timedOut('silent', `the device is online and did not begin within ${inWords(QUEUED_ONLINE_MS)}`)
   }
   const { silentMs, totalMs } = PHASE_LIMITS[phase]
   if (nowMs - lastWordMs >= silentMs)
     return timedOut('silent', `nothing was heard for ${inWords(silentMs)} in ${phase}`)
-  const limitMs = totalMs + (phase === 'searching' ? budgetS * 1000 : 0)
+  const limitMs = totalMs + (phase === 'searching' ? searchBudgetS * 1000 : 0)
   if (nowMs - phaseStartedAtMs < limitMs) return undefined
   return timedOut('phase-timeout', `${phase} took longer than ${inWords(limitMs)}`)
 }

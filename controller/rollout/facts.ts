@@ -29,6 +29,7 @@ export async function loadDeploymentFacts(
       'deployments.phase_started_at_ms',
       'deployments.last_report_at_ms',
       'devices.online',
+      'devices.last_seen_ms',
       'slot_goals.deployment_id as goal',
     ])
     .select((eb) =>
@@ -58,6 +59,7 @@ export async function loadDeploymentFacts(
     phaseStartedAtMs: row.phase_started_at_ms,
     lastReportAtMs: row.last_report_at_ms,
     deviceOnline: row.online === 1,
+    deviceSeenAtMs: row.last_seen_ms,
     isGoal: row.goal !== null,
     previousId: row.previous,
   }))

@@ -27,3 +27,5 @@ export const PHASE_LIMITS: Readonly<Record<Exclude<DeploymentPhase, 'deferred'>,
 export const QUEUED_ONLINE_MS = HOUR_MS
 /** A device that was not there when its turn came, or left while it waited for its window, may come back this late. */
 export const ABSENT_MS = 7 * 24 * HOUR_MS
+/** After the controller was away, devices first come back and hand in what they have kept. */
+export const CATCH_UP_MS = 10 * MINUTE_MS

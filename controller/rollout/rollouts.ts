@@ -17,6 +17,8 @@ export interface RolloutsOptions {
   readonly now: () => number
   /** A few letters and digits, others on every call. */
   readonly newId: () => string
+  /** See `TickFacts`. */
+  readonly listeningSinceMs: () => number | undefined
   /** Told, after the commit, whose goal may have changed. */
   readonly onGoalsChanged: (devices: Iterable<string>) => void
 }
@@ -45,7 +47,7 @@ export interface Rollouts {
 /** The shortest phase limit is many minutes, so this is often enough. */
 const EXPIRY_CHECK_MS = 15_000
 
-export function createRollouts({ db, now, newId, onGoalsChanged }: RolloutsOptions): Rollouts {
+export function createRollouts({ db, now, newId, listeningSinceMs, onGoalsChanged }: RolloutsOptions): Rollouts {
   let nextExpiryCheckMs = 0
 
   async function change(
@@ -131,8 +133,9 @@ export function createRollouts({ db, now, newId, onGoalsChanged }: RolloutsOptio
         await change('controller', id, async (trx, rollout) => {
           // Between the query and this transaction an operator may have aborted it.
           if (rollout.state !== 'running') return []
-          const { budgetS } = DeploymentGoal.shape.search.parse(JSON.parse(rollout.search))
-          return decideTick(await loadDeploymentFacts(trx, id, 'open'), budgetS, nowMs)
+          const { budgetS: searchBudgetS } = DeploymentGoal.shape.search.parse(JSON.parse(rollout.search))
+          const deployments = await loadDeploymentFacts(trx, id, 'open')
+          return decideTick({ deployments, searchBudgetS, listeningSinceMs: listeningSinceMs() }, nowMs)
         })
       }
     },

@@ -1,17 +1,21 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
+import { loadModel, saveModel } from '@edgefit/shared/onnx'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { runCli } from '../../../controller/cli/run.ts'
 import { BREAST_CANCER_MODEL, writeBreastCancerNpz } from '../../support/breast-cancer.ts'
 
 const MAIN = fileURLToPath(new URL('../../../controller/main.ts', import.meta.url))
 const NODE_ARGS = ['--import', 'tsx', '--conditions=source', MAIN]
+
+/** A PNG of one pixel. */
+const PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=='
 
 interface Result {
   readonly status: number | null
@@ -161,6 +165,41 @@ describe('edgefit', () => {
 
     expect(status).toBe(1)
     expect(stderr).toMatch(/MODEL_INVALID: .*notes\.onnx/)
+  })
+
+  it('makes a dataset of a folder of images and tells the numbers of the classes', async () => {
+    const images = join(folder, 'images')
+    await mkdir(images)
+    for (const name of ['a.png', 'b.png', 'c.png']) await writeFile(join(images, name), Buffer.from(PIXEL, 'base64'))
+    const labels = join(folder, 'labels.csv')
+    await writeFile(labels, 'file,label\na.png,dog\nb.png,cat\nc.png,dog\n')
+
+    const args = ['dataset', 'publish', 'pets', '--images', images, '--labels', labels]
+    const unsized = await edgefit(...args)
+    const { status, stdout, stderr } = await edgefit(...args, '--width', '2', '--height', '2', '--channels', '1')
+
+    expect(unsized).toMatchObject({ status: 2, stderr: expect.stringContaining('add --width and --height') })
+    expect(status).toBe(0)
+    expect(stdout).toBe('pets@1: published, 3 samples with labels\n')
+    expect(stderr).toContain('classes from 0: cat, dog')
+    expect(await json('dataset', 'show', 'pets')).toMatchObject({
+      dataset: { arrays: [{ name: 'input', dtype: 'float32', shape: [1, 2, 2] }, { name: 'labels' }] },
+    })
+  })
+
+  it('publishes a model that keeps its weights in a file beside it as one file', async () => {
+    const path = join(folder, 'split.onnx')
+    await saveModel(path, await loadModel(BREAST_CANCER_MODEL), { externalDataThresholdBytes: 64 })
+    expect((await readdir(folder)).filter((name) => name.startsWith('split.onnx'))).toHaveLength(2)
+
+    const result = await json('model', 'publish', 'whole', path, '--task', 'classification')
+
+    const { size } = await stat(path)
+    const { model } = result as { model: { artifact: { digest: string; sizeBytes: number } } }
+    expect(model.artifact.sizeBytes).toBeGreaterThan(size)
+    const { digest } = model.artifact
+    const stored = await loadModel(join(dataDir, 'artifacts', 'objects', digest.slice(0, 2), digest))
+    expect(stored.graph.initializers.size).toBeGreaterThan(0)
   })
 
   it('writes the report as a page', async () => {

@@ -8,7 +8,7 @@ import {
   decideStart,
   decideTick,
 } from '../../../controller/rollout/decide.ts'
-import { ABSENT_MS, PHASE_LIMITS, QUEUED_ONLINE_MS } from '../../../controller/rollout/phase-limits.ts'
+import { ABSENT_MS, CATCH_UP_MS, PHASE_LIMITS, QUEUED_ONLINE_MS } from '../../../controller/rollout/phase-limits.ts'
 
 const START_MS = 1_000_000
 const BUDGET_S = 600
@@ -24,14 +24,19 @@ function facts(overrides: Partial<DeploymentFacts> = {}): DeploymentFacts {
     phaseStartedAtMs: START_MS,
     lastReportAtMs: START_MS,
     deviceOnline: true,
+    deviceSeenAtMs: START_MS,
     isGoal: true,
     previousId: null,
     ...overrides,
   }
 }
 
-function outcomeAt(deployment: DeploymentFacts, elapsedMs: number) {
-  const effects = decideTick([deployment], BUDGET_S, START_MS + elapsedMs)
+function tick(deployments: readonly DeploymentFacts[], nowMs: number, listeningSinceMs: number | undefined = 0) {
+  return decideTick({ deployments, searchBudgetS: BUDGET_S, listeningSinceMs }, nowMs)
+}
+
+function outcomeAt(deployment: DeploymentFacts, elapsedMs: number, listeningSinceMs?: number) {
+  const effects = tick([deployment], START_MS + elapsedMs, listeningSinceMs)
   const settled = effects.find((effect) => effect.kind === 'settle')
   return settled === undefined ? 'waits' : `${settled.status} ${settled.reason}`
 }
@@ -71,13 +76,40 @@ describe('decideTick', () => {
     expect(outcomeAt(away, ABSENT_MS)).toBe('timed_out silent')
   })
 
+  it('counts from the return of a device that was away when its turn came', () => {
+    const queued = facts({ status: 'queued', phase: null, lastReportAtMs: null })
+    const backMs = 5 * QUEUED_ONLINE_MS
+    const back = { ...queued, deviceSeenAtMs: START_MS + backMs }
+
+    expect(outcomeAt(back, backMs + QUEUED_ONLINE_MS - 1)).toBe('waits')
+    expect(outcomeAt(back, backMs + QUEUED_ONLINE_MS)).toBe('timed_out silent')
+  })
+
+  it('does not take for silence what it could not have heard', () => {
+    const { silentMs } = PHASE_LIMITS.downloading
+    const returnedMs = 10 * silentMs
+
+    expect(outcomeAt(facts(), returnedMs, START_MS + returnedMs)).toBe('waits')
+    expect(outcomeAt(facts(), returnedMs + silentMs - 1, START_MS + returnedMs)).toBe('waits')
+    expect(outcomeAt(facts(), returnedMs + silentMs, START_MS + returnedMs)).toBe('timed_out silent')
+    const away = { deployments: [facts()], searchBudgetS: BUDGET_S, listeningSinceMs: undefined }
+    expect(decideTick(away, START_MS + 100 * ABSENT_MS)).toEqual([])
+  })
+
+  it('lets devices hand in what they have kept before it ends a phase that took too long', () => {
+    const { totalMs } = PHASE_LIMITS.searching
+    const long = facts({ phase: 'searching', lastReportAtMs: START_MS + 10 * totalMs })
+    const returnedMs = 10 * totalMs
+
+    expect(outcomeAt(long, returnedMs + CATCH_UP_MS - 1, START_MS + returnedMs)).toBe('waits')
+    expect(outcomeAt(long, returnedMs + CATCH_UP_MS, START_MS + returnedMs)).toBe('timed_out phase-timeout')
+  })
+
   it('finishes a rollout once nothing is open, in the same step in which the last one runs out of time', () => {
-    expect(decideTick([], BUDGET_S, START_MS)).toEqual([{ kind: 'enter', state: 'finished' }])
-    expect(decideTick([facts({ status: 'failed', phase: null })], BUDGET_S, START_MS)).toEqual([
-      { kind: 'enter', state: 'finished' },
-    ])
-    expect(decideTick([facts()], BUDGET_S, START_MS)).toEqual([])
-    expect(decideTick([facts()], BUDGET_S, START_MS + ABSENT_MS).at(-1)).toEqual({ kind: 'enter', state: 'finished' })
+    expect(tick([], START_MS)).toEqual([{ kind: 'enter', state: 'finished' }])
+    expect(tick([facts({ status: 'failed', phase: null })], START_MS)).toEqual([{ kind: 'enter', state: 'finished' }])
+    expect(tick([facts()], START_MS)).toEqual([])
+    expect(tick([facts()], START_MS + ABSENT_MS).at(-1)).toEqual({ kind: 'enter', state: 'finished' })
   })
 
   it('leaves nothing open for ever', () => {

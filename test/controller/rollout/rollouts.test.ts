@@ -34,6 +34,7 @@ beforeEach(async () => {
     db,
     now: () => nowMs,
     newId: () => String(++ids),
+    listeningSinceMs: () => NOW_MS,
     onGoalsChanged: (devices) => changed.push([...devices]),
   })
 })
