@@ -33,7 +33,7 @@ interface StartFlags extends CommonFlags {
 
 function startCommand(io: CliIo): Command {
   return verb(io, 'start', 'run the controller until SIGTERM or Ctrl-C; it goes on where it stopped', [
-    'edgefit controller start --data /var/lib/edgefit',
+    'edgefit controller start --data-dir /var/lib/edgefit',
     'edgefit controller start --mqtts-port 8883',
     'edgefit controller start --mqtts-port 8883 --tls-cert cert.pem --tls-key key.pem --advertise mqtts://fleet.example:8883',
     'edgefit controller start --broker mqtts://broker.example:8883 --tls-cert client.pem --tls-key client-key.pem',
@@ -65,7 +65,7 @@ function startCommand(io: CliIo): Command {
       ])
       const log = pino({ level: flags.logLevel }, destination(2))
       const controller = await startController({
-        dataDir: flags.data,
+        dataDir: flags.dataDir,
         fleet: parseWith(Name, flags.fleet, '--fleet', 'USAGE'),
         broker: await brokerSettings(flags),
         ...(flags.advertise !== undefined && { advertise: flags.advertise }),
@@ -83,7 +83,7 @@ function startCommand(io: CliIo): Command {
 
 function infoCommand(io: CliIo): Command {
   return verb(io, 'info', 'whether a controller runs here, and where devices connect', [
-    'edgefit controller info --data /var/lib/edgefit',
+    'edgefit controller info --data-dir /var/lib/edgefit',
   ]).action(async (flags: CommonFlags) => {
     const info = await connect(io, flags).call('controller.info', {}, io.signal)
     print(io, flags.json, info, () =>

@@ -10,14 +10,14 @@ export interface CliIo {
   readonly signal: AbortSignal
   /** Epoch milliseconds. */
   readonly now: () => number
-  /** Data directory where no --data is given. */
+  /** Data directory where no --data-dir is given. */
   readonly defaultDataDir: string
   setExitCode(status: 0 | 1 | 2): void
 }
 
 /** Options that every verb has. */
 export interface CommonFlags {
-  readonly data: string
+  readonly dataDir: string
   readonly json?: boolean
 }
 
@@ -27,7 +27,7 @@ export function verb(io: CliIo, nameAndArguments: string, description: string, e
   for (const argument of nameAndArguments.split(' ').slice(1)) command.argument(argument)
   return command
     .description(description)
-    .option('--data <dir>', 'data directory of the controller (or EDGEFIT_DATA)', io.defaultDataDir)
+    .option('--data-dir <dir>', 'data directory of the controller (or EDGEFIT_DATA)', io.defaultDataDir)
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',

@@ -19,13 +19,13 @@ interface PublishFlags extends CommonFlags {
   readonly task?: Exclude<Task['kind'], 'custom'>
   readonly threshold?: number
   readonly tolerance?: number
-  readonly dataset?: string
+  readonly data?: string
 }
 
 function publishCommand(io: CliIo): Command {
   return verb(io, 'publish <name> <file>', 'put an fp32 ONNX file into the catalog', [
     'edgefit model publish detector detector.onnx --task classification',
-    'edgefit model publish detector detector.onnx --dataset road-scenes',
+    'edgefit model publish detector detector.onnx --data road-scenes',
   ])
     .addOption(
       new Option('--task <kind>', 'what the outputs mean').choices(['classification', 'binary-score', 'regression']),
@@ -40,7 +40,7 @@ function publishCommand(io: CliIo): Command {
         numberAbove(0, 1),
       ),
     )
-    .option('--dataset <name>', 'without --task: tell it from the labels of this dataset')
+    .option('--data <name>', 'without --task: tell it from the labels of this dataset')
     .action(async (name: string, file: string, flags: PublishFlags) => {
       const task = taskOf(flags)
       const { sendModel } = await import('./send-model.ts')

@@ -20,7 +20,7 @@ export function rolloutCommands(io: CliIo): Command {
 }
 
 const EXAMPLE_GOAL =
-  '--model detector --dataset road-scenes --selector site=lab,arch=arm64 --latency-p90-ms 20 --accuracy-floor 0.99'
+  '--model detector --data road-scenes --selector site=lab,arch=arm64 --latency-p90-ms 20 --accuracy-floor 0.99'
 
 function planCommand(io: CliIo): Command {
   const command = verb(

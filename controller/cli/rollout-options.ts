@@ -6,7 +6,7 @@ import { cronExpression, durationS, integerIn, numberAbove, splitCounts } from '
 
 export interface RolloutFlags {
   readonly model: string
-  readonly dataset: string
+  readonly data: string
   readonly selector: string
   readonly slot: string
   readonly latencyP90Ms: number
@@ -27,7 +27,7 @@ export interface RolloutFlags {
 export function addRolloutOptions(command: Command): Command {
   return command
     .requiredOption('--model <name>', 'NAME (its newest version) or NAME@VERSION')
-    .requiredOption('--dataset <name>', 'NAME (its newest version) or NAME@VERSION')
+    .requiredOption('--data <name>', 'NAME (its newest version) or NAME@VERSION')
     .requiredOption('--selector <terms>', '"all", or terms that must all hold: site=lab,arch=arm64')
     .addOption(
       new Option('--latency-p90-ms <ms>', 'latency budget for the 90th percentile')
@@ -52,7 +52,7 @@ export function addRolloutOptions(command: Command): Command {
     .option('--slot <name>', 'place on the box for one active model', 'default')
     .addOption(
       new Option('--budget-s <s>', 'no trial starts after this many seconds')
-        .argParser(integerIn(10, 604_800))
+        .argParser(integerIn(1, 604_800))
         .default(600),
     )
     .addOption(new Option('--seed <n>', 'seed of the dataset split').argParser(integerIn(0, 2 ** 31 - 1)).default(0))
