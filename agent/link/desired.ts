@@ -18,7 +18,7 @@ export type DesiredOutcome =
       readonly deployments: readonly NamedDeployment[]
     }
 
-export interface NamedDeployment {
+interface NamedDeployment {
   readonly slot: string
   readonly deploymentId: string
   readonly attempt: number

@@ -28,7 +28,7 @@ export interface EnrolOptions {
   readonly timing?: Partial<EnrolTiming>
 }
 
-export interface EnrolTiming {
+interface EnrolTiming {
   /** Enrolment that does not wait for the operator gives up after so long without an answer. */
   readonly giveUpAfterMs: number
   /** Between two requests. */

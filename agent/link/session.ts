@@ -31,7 +31,7 @@ export interface SessionOptions {
   readonly timing?: Partial<SessionTiming>
 }
 
-export interface SessionTiming {
+interface SessionTiming {
   readonly reconnect: Backoff
   readonly resend: Backoff
   /** A connection that held this long starts the back-off anew. */
@@ -41,7 +41,7 @@ export interface SessionTiming {
   readonly clockPollMs: number
 }
 
-export type SessionState =
+type SessionState =
   | { readonly kind: 'stopped' }
   /** The clock stands before this software existed: no certificate, token or expiry date can be judged. */
   | { readonly kind: 'waiting-for-time' }

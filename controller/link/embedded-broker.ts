@@ -15,7 +15,7 @@ import { createSignIn } from './sign-in.ts'
 const RETURN_CODES = { unavailable: 3, 'bad-credentials': 4, 'not-authorized': 5 } as const
 const LOCAL_STREAM_BUFFER_BYTES = 2 ** 20
 
-export interface ListenAddress {
+interface ListenAddress {
   readonly host: string
   /** 0: one that is free. */
   readonly port: number

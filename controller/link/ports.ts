@@ -21,7 +21,7 @@ export interface DeviceDirectory {
   enrol(candidate: Candidate): Promise<DeviceState>
 }
 
-export interface Candidate {
+interface Candidate {
   readonly device: string
   /** Ed25519, the JWK `x` value; the request was signed with it. */
   readonly publicKey: string
