@@ -218,7 +218,7 @@ async function claimForFleet(db: ControllerDatabase, fleet: string, dataDir: str
   if (row === undefined) await db.insertInto('settings').values({ key: 'fleet', value: fleet }).execute()
   else if (row.value !== fleet)
     throw new EdgefitError(
-      `${dataDir} belongs to the fleet "${row.value}"; start with --fleet ${row.value}, or with another --data`,
+      `${dataDir} belongs to the fleet "${row.value}"; start with --fleet ${row.value}, or with another --data-dir`,
       { code: 'CONFLICT', details: { dataDir, fleet } },
     )
 }

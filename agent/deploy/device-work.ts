@@ -110,7 +110,8 @@ export function createDeviceWork(ports: DeviceWorkPorts): DeploymentWork {
 
     async rollBack(slot, signal) {
       const returned = await slots.rollBack(slot)
-      if (returned) await tellApplication(slot, signal)
+      // What serves is the pointer's business: an application that refuses its old model too changes nothing about it.
+      if (returned) await tellApplication(slot, signal).catch(() => signal.throwIfAborted())
       return returned
     },
 

@@ -34,7 +34,7 @@ export interface ApiServerOptions {
 export async function startApiServer({ socketPath, services, log }: ApiServerOptions): Promise<ApiServer> {
   if (Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES)
     throw new EdgefitError(
-      `--data: ${socketPath} is too long for a socket (${MAX_SOCKET_PATH_BYTES} bytes at most); choose a shorter directory`,
+      `--data-dir: ${socketPath} is too long for a socket (${MAX_SOCKET_PATH_BYTES} bytes at most); choose a shorter directory`,
       { code: 'CONFIG_INVALID', details: { socketPath } },
     )
   const stopping = new AbortController()

@@ -154,7 +154,7 @@ function isNobodyThere(error: unknown): boolean {
 
 function nobodyThere(socketPath: string, cause: unknown): EdgefitError {
   return new EdgefitError(
-    `no controller answers at ${socketPath}; start it with "edgefit controller start", or name its directory with --data`,
+    `no controller answers at ${socketPath}; start it with "edgefit controller start", or name its directory with --data-dir`,
     { code: 'UNAVAILABLE', cause },
   )
 }

@@ -35,6 +35,10 @@ export function verb(io: CliIo, nameAndArguments: string, description: string, e
     )
 }
 
-export function connect(io: CliIo, { data }: CommonFlags): ControllerClient {
-  return createClient({ socketPath: join(data, 'controller.sock'), storePath: join(data, 'fleet.db'), now: io.now })
+export function connect(io: CliIo, { dataDir }: CommonFlags): ControllerClient {
+  return createClient({
+    socketPath: join(dataDir, 'controller.sock'),
+    storePath: join(dataDir, 'fleet.db'),
+    now: io.now,
+  })
 }

@@ -46,7 +46,7 @@ function publishCommand(io: CliIo): Command {
       const { sendModel } = await import('./send-model.ts')
       const client = connect(io, flags)
       const upload = await sendModel(io, client, file, flags.json === true)
-      const input = { name, upload, task, dataset: flags.dataset ?? null }
+      const input = { name, upload, task, dataset: flags.data ?? null }
       const result = await client.call('model.publish', input, io.signal)
       const { model, created } = result
       const published = created ? 'published' : 'published before'
@@ -60,7 +60,7 @@ function publishCommand(io: CliIo): Command {
 }
 
 /** @throws EdgefitError USAGE for options that do not go together, or where nothing tells the task */
-function taskOf({ task, threshold, tolerance, dataset }: PublishFlags): Task | null {
+function taskOf({ task, threshold, tolerance, data }: PublishFlags): Task | null {
   if (threshold !== undefined && task !== 'binary-score')
     throw new EdgefitError('--threshold goes with --task binary-score: add it, or leave --threshold out', {
       code: 'USAGE',
@@ -70,8 +70,8 @@ function taskOf({ task, threshold, tolerance, dataset }: PublishFlags): Task | n
       code: 'USAGE',
     })
   if (task === undefined) {
-    if (dataset !== undefined) return null
-    throw new EdgefitError('say what the outputs mean: --task KIND, or --dataset NAME to tell it from labels', {
+    if (data !== undefined) return null
+    throw new EdgefitError('say what the outputs mean: --task KIND, or --data NAME to tell it from labels', {
       code: 'USAGE',
     })
   }

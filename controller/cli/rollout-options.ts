@@ -74,7 +74,7 @@ export function addRolloutOptions(command: Command): Command {
 
 /** @throws EdgefitError USAGE for options that do not go together, or an objective that is none */
 export function rolloutInput(flags: RolloutFlags): RolloutInput {
-  const { model, dataset, selector, slot, accuracyFloor, accuracyMin, budgetS, seed, split } = flags
+  const { model, data: dataset, selector, slot, accuracyFloor, accuracyMin, budgetS, seed, split } = flags
   if (accuracyFloor !== undefined && accuracyMin !== undefined)
     throw new EdgefitError('--accuracy-floor and --accuracy-min exclude each other: keep one', { code: 'USAGE' })
   const mib = (value: number | undefined) => (value === undefined ? undefined : Math.round(value * 2 ** 20))

@@ -15,11 +15,14 @@ export function lockDataDirectory(dataDir: string): DataLock {
     lock.exec('BEGIN EXCLUSIVE')
   } catch (cause) {
     lock.close()
-    throw new EdgefitError(`another controller runs on ${dataDir}; stop it, or choose another directory with --data`, {
-      code: 'CONFLICT',
-      cause,
-      details: { dataDir },
-    })
+    throw new EdgefitError(
+      `another controller runs on ${dataDir}; stop it, or choose another directory with --data-dir`,
+      {
+        code: 'CONFLICT',
+        cause,
+        details: { dataDir },
+      },
+    )
   }
   return { release: () => lock.close() }
 }

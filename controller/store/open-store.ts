@@ -40,7 +40,7 @@ export async function openStore(path: string): Promise<ControllerDatabase> {
 export async function openStoreForReading(path: string): Promise<ControllerDatabase> {
   if (!existsSync(path))
     throw new EdgefitError(
-      `no fleet state at ${path}: start a controller there first, or name its directory with --data`,
+      `no fleet state at ${path}: start a controller there first, or name its directory with --data-dir`,
       { code: 'NOT_FOUND' },
     )
   const sqlite = new Database(path, { readonly: true })

@@ -63,17 +63,17 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
   say('1. The controller: embedded MQTT broker, fleet state in SQLite')
   const controller = processes.start(
     'edgefit',
-    ['controller', 'start', '--data', data, '--mqtt-port', '0', '--fleet', 'demo'],
+    ['controller', 'start', '--data-dir', data, '--mqtt-port', '0', '--fleet', 'demo'],
     join(folder, 'controller.log'),
   )
   await until('the controller to answer', async () => {
     if (controller.exitCode !== null)
       throw new Error(`the controller ended with status ${controller.exitCode}: see its log`)
-    await processes.run('edgefit', ['controller', 'info', '--data', data, '--json'], 'quiet')
+    await processes.run('edgefit', ['controller', 'info', '--data-dir', data, '--json'], 'quiet')
   })
 
   say('2. Three agents enrol with a join token, each with a key of its own')
-  const { token } = JSON.parse(await processes.run('edgefit', ['device', 'token', '--data', data, '--json'])) as {
+  const { token } = JSON.parse(await processes.run('edgefit', ['device', 'token', '--data-dir', data, '--json'])) as {
     token: string
   }
   for (const { name, about, limits } of agents) {
@@ -97,10 +97,10 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
     )
     say(`   ${name}: ${about}`)
   }
-  const devices = JSON.parse(await processes.run('edgefit', ['device', 'list', '--data', data, '--json'])) as {
+  const devices = JSON.parse(await processes.run('edgefit', ['device', 'list', '--data-dir', data, '--json'])) as {
     devices: { id: string }[]
   }
-  for (const { id } of devices.devices) await processes.show('edgefit', ['device', 'accept', id, '--data', data])
+  for (const { id } of devices.devices) await processes.show('edgefit', ['device', 'accept', id, '--data-dir', data])
 
   say(`3. A real model and ${IMAGES} real labelled images (Fashion-MNIST)`)
   const images = await loadFashionMnist(IMAGES)
@@ -114,7 +114,7 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
     {},
     AbortSignal.timeout(60_000),
   )
-  await processes.show('edgefit', ['dataset', 'publish', 'fashion-mnist', npz, '--data', data])
+  await processes.show('edgefit', ['dataset', 'publish', 'fashion-mnist', npz, '--data-dir', data])
   await processes.show('edgefit', [
     'model',
     'publish',
@@ -150,7 +150,7 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
     'create',
     '--model',
     'fashion-resnet14',
-    '--dataset',
+    '--data',
     'fashion-mnist',
     '--latency-p90-ms',
     String(budgetMs),
@@ -165,12 +165,12 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
     '--json',
   ]
   const { rollout } = JSON.parse(await processes.run('edgefit', create)) as { rollout: { id: string } }
-  const status = await processes.show('edgefit', ['rollout', 'watch', rollout.id, '--data', data])
+  const status = await processes.show('edgefit', ['rollout', 'watch', rollout.id, '--data-dir', data])
   if (status !== 0) say('   not every device reached the objective on this machine: the report says why')
 
   say('6. The latency report')
-  await processes.show('edgefit', ['report', 'latency', '--data', data])
-  await processes.show('edgefit', ['report', 'latency', '--data', data, '--html', join(folder, 'report.html')])
+  await processes.show('edgefit', ['report', 'latency', '--data-dir', data])
+  await processes.show('edgefit', ['report', 'latency', '--data-dir', data, '--html', join(folder, 'report.html')])
 }
 
 async function until(what: string, attempt: () => Promise<void>): Promise<void> {

@@ -19,7 +19,7 @@ interface RolloutJson {
   readonly rollout: {
     readonly id: string
     readonly state: string
-    readonly deployments: readonly { status: string; reason: string | null; device: string }[]
+    readonly targets: readonly { status: string; reason: string | null; device: string }[]
   }
 }
 
@@ -72,7 +72,7 @@ async function expectReported(): Promise<void> {
   expect(report.rows.map(({ verdict }) => verdict)).toEqual(['met', 'met'])
   const html = join(fleet.folder, 'report.html')
   expect((await fleet.edgefit('report', 'latency', '--html', html)).status).toBe(0)
-  expect(await readFile(html, 'utf8')).toMatch(/2 of 2 devices meet their objectives/)
+  expect(await readFile(html, 'utf8')).toMatch(/All 2 devices meet their objectives/)
 }
 
 describe('the main job', () => {
@@ -142,7 +142,7 @@ describe('the main job', () => {
 
     expect((await served()).deploymentId).toBe(before.deploymentId)
     const shown = await fleet.json<RolloutJson>('rollout', 'show', second.rollout.id)
-    expect(shown.rollout.deployments).toMatchObject([
+    expect(shown.rollout.targets).toMatchObject([
       { status: 'failed', reason: 'activation-failed', outcome: 'rolled_back' },
     ])
     expect(await readFile(told, 'utf8')).toMatch(/^default .*active\/default\/model\.onnx/)

@@ -1,7 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { writeNpz } from '@edgefit/shared/dataset'
 import { seededRandom } from '@edgefit/shared/stats'
@@ -76,8 +77,8 @@ async function create(...extra: string[]): Promise<string> {
 }
 
 async function deployment(rollout: string): Promise<Deployment> {
-  const shown = await fleet.json<{ rollout: { deployments: readonly Deployment[] } }>('rollout', 'show', rollout)
-  const [first] = shown.rollout.deployments
+  const shown = await fleet.json<{ rollout: { targets: readonly Deployment[] } }>('rollout', 'show', rollout)
+  const [first] = shown.rollout.targets
   if (first === undefined) throw new Error('the rollout has no deployment')
   return first
 }
@@ -91,16 +92,30 @@ async function loggedDownloads(): Promise<
   return lines.map((line) => JSON.parse(line))
 }
 
+/** A partial file is sparse: the blocks it has are the bytes that have come. */
+async function untilPartlyDownloaded(folder: string, sizeBytes: number): Promise<void> {
+  for (const until = Date.now() + 60_000; Date.now() < until; await sleep(10)) {
+    const names = await readdir(folder).catch(() => [])
+    const sizes = await Promise.all(
+      names.map((name) =>
+        stat(join(folder, name)).then(
+          ({ blocks }) => blocks * 512,
+          () => 0,
+        ),
+      ),
+    )
+    if (sizes.some((size) => size > sizeBytes)) return
+  }
+  throw new Error(`no partial file in ${folder} has reached ${sizeBytes} bytes`)
+}
+
 it('goes on with a download after SIGKILL without fetching verified chunks again', async () => {
   await fleet.startController()
   await fleet.enrol('alpha')
   await publishLarge()
-  const rollout = await create()
+  await create()
   fleet.startAgent('alpha')
-  await eventually(
-    'a part of the dataset is there',
-    async () => ((await deployment(rollout)).progress?.bytesDone ?? 0) > 4e6,
-  )
+  await untilPartlyDownloaded(join(fleet.stateDir('alpha'), 'artifacts', 'partial'), 4e6)
 
   await fleet.killAgent('alpha')
   fleet.startAgent('alpha')

@@ -72,8 +72,7 @@ export async function createFleet(): Promise<Fleet> {
         'start',
         '--data-dir',
         dataDir,
-        '--mqtt-port',
-        String(mqttPort),
+        ...(args.includes('--broker') ? [] : ['--mqtt-port', String(mqttPort)]),
         ...args,
       ])
       await eventually('the controller answers', async () => {

@@ -71,7 +71,7 @@ beforeAll(async () => {
   await writeBreastCancerNpz(npz)
   controller = spawn(
     process.execPath,
-    [...NODE_ARGS, 'controller', 'start', '--data', dataDir, '--mqtt-port', '0', '--host', '127.0.0.1', '--json'],
+    [...NODE_ARGS, 'controller', 'start', '--data-dir', dataDir, '--mqtt-port', '0', '--host', '127.0.0.1', '--json'],
     { stdio: ['ignore', 'pipe', 'ignore'], env: { ...process.env, NODE_NO_WARNINGS: '1' } },
   )
   if (controller.stdout) await once(controller.stdout, 'data')
@@ -105,7 +105,7 @@ describe('edgefit', () => {
 
   it.each([
     [['device', 'explode'], /unknown command 'explode'/],
-    [['rollout', 'create', '--model', 'net'], /--dataset/],
+    [['rollout', 'create', '--model', 'net'], /--data/],
     [rollout('--latency-p90-ms', '0'), /--latency-p90-ms .*'0' is invalid.*above 0/],
     [rollout('--latency-p90-ms', 'fast'), /--latency-p90-ms .*'fast' is invalid/],
     [rollout('--latency-p90-ms', '5', '--accuracy-floor', '99'), /--accuracy-floor .*at most 1/],
@@ -132,7 +132,7 @@ describe('edgefit', () => {
 
   it('publishes, lists and plans, in JSON and in tables', async () => {
     const first = await json('dataset', 'publish', 'tumours', npz)
-    const model = await json('model', 'publish', 'tumour', BREAST_CANCER_MODEL, '--dataset', 'tumours')
+    const model = await json('model', 'publish', 'tumour', BREAST_CANCER_MODEL, '--data', 'tumours')
 
     expect(first).toMatchObject({ created: true, dataset: { name: 'tumours', version: 1, count: 569 } })
     expect(model).toMatchObject({ created: true, model: { version: 1, task: { kind: 'classification' } } })
@@ -236,5 +236,5 @@ describe('edgefit', () => {
 })
 
 function rollout(...args: string[]): string[] {
-  return ['rollout', 'create', '--model', 'tumour', '--dataset', 'tumours', '--selector', 'all', ...args]
+  return ['rollout', 'create', '--model', 'tumour', '--data', 'tumours', '--selector', 'all', ...args]
 }
