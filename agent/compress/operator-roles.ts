@@ -54,7 +54,17 @@ const UNIT: Interval = { min: 0, max: 255 / 256 }
 const FLOAT: Role = { kind: 'float' }
 
 export function roleOf(node: Node, constant: Constants): Role {
-  if (node.domain !== '') return FLOAT
+  const role = node.domain === '' ? roleOfType(node, constant) : FLOAT
+  if (role.kind !== 'light' || !role.operands.some((at) => isMask(constant(node.inputs[at] ?? '')))) return role
+  return { kind: 'float', reason: 'its constant masks values out, and would take up the whole range of 8 bits' }
+}
+
+/** Constants that stand for minus infinity: exporters write anything from -10,000 to the real thing. */
+function isMask(tensor: Tensor | undefined): boolean {
+  return tensor?.dataType === 'FLOAT' && asFloat32(tensor).some((value) => !(Math.abs(value) < 10_000))
+}
+
+function roleOfType(node: Node, constant: Constants): Role {
   switch (node.opType) {
     case 'Conv':
       return conv(node, constant)

@@ -40,10 +40,11 @@ export interface WeightOptions extends WeightFormat {
  * @throws EdgefitError MODEL_INVALID naming the tensor when a weight is not finite.
  */
 export function quantizeWeights(weights: Tensor, options: WeightOptions): QuantizedWeights {
+  refuseNotFinite(weights)
   const source = asFloat32(weights)
   const integers = weightRange(options.type, options.reducedRange)
   const values = valuesOf(options.type, source.length)
-  const params = channelRanges(weights, source, options.axis).map((range, channel) => {
+  const params = channelRanges(weights.dims, source, options.axis).map((range, channel) => {
     if (options.type === 'uint8') return asymmetricParams(range, integers)
     const maxAbs = Math.max(Math.abs(range.min), Math.abs(range.max))
     return symmetricParams(maxAbs, integers, options.minScales?.[channel])
@@ -68,14 +69,13 @@ function forEachRun(
   for (let run = 0; run < runs; run++) visit(run % channels, run * inner, (run + 1) * inner)
 }
 
-function channelRanges(weights: Tensor, source: Float32Array, axis: number | undefined): readonly Interval[] {
-  const ranges = Array.from({ length: axis === undefined ? 1 : (weights.dims[axis] ?? 1) }, () => ({ min: 0, max: 0 }))
-  forEachRun(weights.dims, axis, (channel, start, end) => {
+function channelRanges(dims: readonly number[], source: Float32Array, axis: number | undefined): readonly Interval[] {
+  const ranges = Array.from({ length: axis === undefined ? 1 : (dims[axis] ?? 1) }, () => ({ min: 0, max: 0 }))
+  forEachRun(dims, axis, (channel, start, end) => {
     const range = ranges[channel]
     if (range === undefined) return
     for (let index = start; index < end; index++) {
       const value = source[index] ?? 0
-      if (!Number.isFinite(value)) throw notFinite(weights, value)
       if (value < range.min) range.min = value
       if (value > range.max) range.max = value
     }
@@ -83,9 +83,12 @@ function channelRanges(weights: Tensor, source: Float32Array, axis: number | und
   return ranges
 }
 
-function notFinite(weights: Tensor, value: number): EdgefitError {
-  return new EdgefitError(`weights "${weights.name}" hold ${value}; train or export the model again`, {
+/** @throws EdgefitError MODEL_INVALID naming the tensor when an element of it is NaN or infinite. */
+export function refuseNotFinite(tensor: Tensor): void {
+  const found = asFloat32(tensor).find((value) => !Number.isFinite(value))
+  if (found === undefined) return
+  throw new EdgefitError(`weights "${tensor.name}" hold ${found}; train or export the model again`, {
     code: 'MODEL_INVALID',
-    details: { tensor: weights.name },
+    details: { tensor: tensor.name },
   })
 }

@@ -10,7 +10,7 @@ import {
 } from '@edgefit/shared/onnx'
 import { type AffineParams, asymmetricParams, FULL_RANGE, type QuantizedType, quantizeInto } from '../affine.ts'
 import { minimalWeightScales, quantizeBias } from '../quantize-bias.ts'
-import { quantizeWeights } from '../quantize-weights.ts'
+import { quantizeWeights, refuseNotFinite } from '../quantize-weights.ts'
 import {
   addParams,
   addScale,
@@ -105,6 +105,7 @@ function quantizeLayers(
 ): void {
   for (const [first, ...others] of bySharedWeights(plan.layers)) {
     const layers = [first, ...others]
+    for (const { bias } of layers) if (bias !== undefined) refuseNotFinite(bias)
     const { weights } = first
     const axis = format.perChannel ? first.axis : undefined
     const channels = first.axis === undefined ? 1 : (weights.dims[first.axis] ?? 1)

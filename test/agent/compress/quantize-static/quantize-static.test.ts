@@ -134,6 +134,21 @@ describe('what static quantization leaves in float', () => {
     expect(notes[0]).toMatch(/^Gemm "Gemm:a": in float, the integer kernel knows neither alpha/)
   })
 
+  it('is what masks values out by a constant, which would take up the whole range', async () => {
+    const mask = floatTensor('mask', [1, 1, 1, 10], new Float32Array(10).fill(Number.NEGATIVE_INFINITY, 5))
+    const nodes = [
+      conv('x', 'a'),
+      op('Add', 'a mask -> m'),
+      op('Softmax', 'm -> s'),
+      op('Mul', 'a s -> n'),
+      conv('n', 'y'),
+    ]
+    const model = convNet(nodes, [mask])
+    const { notes } = await quantized(model, FEEDS)
+    expect(notes[0]).toMatch(/^Add "Add:m": in float, its constant masks values out/)
+    expect(await errorOf(model)).toBeLessThan(0.05)
+  })
+
   it('is everything around it that would only convert back and forth', async () => {
     const model = convNet(
       [
@@ -188,6 +203,17 @@ describe('quantized weights and biases', () => {
     const [weights] = dequantizedConstants(graph).filter(({ dataType }) => dataType === 'INT8')
     expect(Math.max(...Array.from(asInt8(weights!), Math.abs))).toBe(64)
     expect(await errorOf(plain(), settings)).toBeLessThan(0.05)
+  })
+
+  it('are refused by name where a bias is not a number', () => {
+    const model = convNet(
+      [op('Conv', 'x w head.bias -> y')],
+      [floatTensor('head.bias', [8], new Float32Array(8).fill(Number.NaN))],
+    )
+    const ranges = new Map(['x', 'y'].map((name) => [name, { min: -1, max: 1 }]))
+    expect(() => quantizeStatic(model, OPTIONS).apply(ranges)).toThrow(
+      expect.objectContaining({ code: 'MODEL_INVALID', message: expect.stringContaining('head.bias') }),
+    )
   })
 
   it('keep the bias of dead channels', async () => {
