@@ -17,10 +17,7 @@ function randomNetwork(seed: number): Model {
   const random = randomValues(200, seed).values()
   const next = (count: number): number => Math.floor((((random.next().value ?? 0) + 1) / 2) * count)
   const nodes: Node[] = []
-  const constants: Tensor[] = [
-    floatTensor('zero', [], Float32Array.of(0)),
-    floatTensor('six', [], Float32Array.of(6)),
-  ]
+  const constants: Tensor[] = [floatTensor('zero', [], Float32Array.of(0)), floatTensor('six', [], Float32Array.of(6))]
   const values = ['x']
   const constant = (dims: readonly number[]): string => {
     const tensor = randomTensor(`c${constants.length}`, dims, seed * 100 + constants.length, 0.5)
@@ -40,7 +37,8 @@ function randomNetwork(seed: number): Model {
     const from = values[next(10) < 7 ? values.length - 1 : next(values.length)] ?? 'x'
     const other = values[next(values.length)] ?? 'x'
     const to = `v${step}`
-    switch (step === 0 ? 'conv' : OPERATORS[next(OPERATORS.length)]) {
+    const kind = OPERATORS[next(OPERATORS.length)] ?? 'conv'
+    switch (step === 0 ? 'conv' : kind) {
       case 'depthwise':
         nodes.push(conv(from, to, 1, CHANNELS))
         break
