@@ -16,7 +16,7 @@ export interface AgentStatus {
   readonly slots: readonly SlotStatus[]
 }
 
-export interface SlotStatus {
+interface SlotStatus {
   readonly slot: string
   readonly deployment: {
     readonly id: string

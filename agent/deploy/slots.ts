@@ -30,7 +30,7 @@ export interface SlotStore {
   tidy(): Promise<void>
 }
 
-export interface ActiveModel {
+interface ActiveModel {
   readonly version: string
   readonly modelPath: string
   readonly runtime: RuntimeJson

@@ -15,7 +15,7 @@ export interface StepFailed {
   readonly message: string
 }
 
-export interface Inspected {
+interface Inspected {
   readonly kind: 'done'
   readonly inputs: readonly TensorSpec[]
   readonly outputs: readonly TensorSpec[]

@@ -45,7 +45,7 @@ export type StudyEvent =
   | { readonly kind: 'planned'; readonly trials: number }
   | { readonly kind: 'trial'; readonly trial: Trial; readonly done: number; readonly best: Candidate | undefined }
 
-export interface Winner {
+interface Winner {
   readonly trialId: number
   readonly recipe: Recipe
   readonly digest: Digest

@@ -122,7 +122,7 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
     MODEL_PATH,
     '--task',
     'classification',
-    '--data',
+    '--data-dir',
     data,
   ])
 
@@ -160,7 +160,7 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
     'site=lab',
     '--budget-s',
     String(SEARCH_BUDGET_S),
-    '--data',
+    '--data-dir',
     data,
     '--json',
   ]

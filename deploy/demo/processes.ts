@@ -7,7 +7,7 @@ const BINARIES = {
   edgefit: fileURLToPath(new URL('../../controller/dist/main.js', import.meta.url)),
   'edgefit-agent': fileURLToPath(new URL('../../agent/dist/main.js', import.meta.url)),
 } as const
-export type Binary = keyof typeof BINARIES
+type Binary = keyof typeof BINARIES
 
 const STOP_TIME_MS = 10_000
 

@@ -74,7 +74,7 @@ export const DesiredState = z.object({
 })
 export type DesiredState = z.infer<typeof DesiredState>
 
-export const BestSoFar = z.object({ label: z.string(), p90BoundMs: z.number(), accuracy: z.number().nullable() })
+const BestSoFar = z.object({ label: z.string(), p90BoundMs: z.number(), accuracy: z.number().nullable() })
 
 export const StatusReport = z.object({
   kind: z.literal('status'),

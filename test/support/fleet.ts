@@ -159,7 +159,7 @@ export async function eventually(what: string, check: () => Promise<boolean>, ti
   throw new Error(`waited in vain until ${what}`, { cause })
 }
 
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer()
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

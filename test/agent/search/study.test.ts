@@ -90,7 +90,7 @@ const run = (input: StudyInput, lab: Lab, store = memoryStudyStore(), now = () =
   const events: StudyEvent[] = []
   const result = runStudy(
     input,
-    { lab, store, now, onEvent: (event) => events.push(event) },
+    { lab, store, now, onEvent: (event) => void events.push(event) },
     new AbortController().signal,
   )
   return { result, events, store }
