@@ -5,6 +5,8 @@ import type { Interval } from './affine.ts'
 import { type CalibrationProgress, type CalibrationSource, collectRanges } from './calibration/collect.ts'
 import { foldBatchNorm } from './fold-batch-norm.ts'
 import { type PassReport, type PassResult, passReport } from './pass-report.ts'
+import { pruneChannels } from './prune/prune-channels.ts'
+import { pruneWeights } from './prune/prune-weights.ts'
 import { quantizeDynamic } from './quantize-dynamic.ts'
 import { quantizeStatic } from './quantize-static/quantize-static.ts'
 import type { OpenSession } from './runtime-port.ts'
@@ -85,6 +87,10 @@ function applyPass(
       return { resolved: pass, result: foldBatchNorm(model) }
     case 'quantize-dynamic':
       return { resolved: pass, result: quantizeDynamic(model, { ...pass.weights, exclude: pass.exclude }) }
+    case 'prune-channels':
+      return pruneChannels(model, pass)
+    case 'prune-weights':
+      return { resolved: pass, result: pruneWeights(model, pass) }
     case 'quantize-static':
       return applyStatic(model, pass, input, onProgress)
   }

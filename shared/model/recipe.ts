@@ -45,7 +45,45 @@ const QuantizeStatic = z.strictObject({
   ranges: TensorRanges.optional(),
 })
 
-export const Pass = z.discriminatedUnion('pass', [FoldBatchNorm, QuantizeDynamic, QuantizeStatic])
+/** Whole channels go, and with them what other layers read of them. */
+const PruneChannels = z.strictObject({
+  pass: z.literal('prune-channels'),
+  /** Share of the channels to remove: one for all layers, or by the value a layer makes (others stay whole). */
+  ratio: z.union([z.number().min(0).lt(1), z.record(z.string(), z.number().min(0).lt(1))]),
+  /** `global`: the least important channels of all layers together. A ratio by value is per layer. */
+  scope: z.enum(['global', 'per-layer']).default('per-layer'),
+  importance: z.enum(['l1', 'l2', 'batch-norm-gamma', 'geometric-median', 'lamp']).default('l2'),
+  /** What is left of a layer is rounded up to a multiple of this. */
+  multipleOf: z.int().min(1).default(1),
+  /** Names of nodes whose channels stay. */
+  exclude: z.array(z.string()).default([]),
+  /** Channels that stay, by value. Present in a resolved recipe, and then all that counts. */
+  keep: z.record(z.string(), z.array(z.int().min(0)).min(1)).optional(),
+})
+
+/** Single weights become zero: fewer bytes to send once packed, and no time. */
+const PruneWeights = z.strictObject({
+  pass: z.literal('prune-weights'),
+  target: z.discriminatedUnion('by', [
+    /** Share of the weights, of each layer or of all together. */
+    z.strictObject({
+      by: z.literal('sparsity'),
+      sparsity: z.number().min(0).lt(1),
+      scope: z.enum(['global', 'per-layer']).default('per-layer'),
+    }),
+    /** All weights whose magnitude is below. */
+    z.strictObject({ by: z.literal('magnitude'), threshold: z.number().positive() }),
+  ]),
+  exclude: z.array(z.string()).default([]),
+})
+
+export const Pass = z.discriminatedUnion('pass', [
+  FoldBatchNorm,
+  QuantizeDynamic,
+  QuantizeStatic,
+  PruneChannels,
+  PruneWeights,
+])
 export type Pass = z.infer<typeof Pass>
 
 /** A list of passes and the runtime settings: turns a source model into a variant. */

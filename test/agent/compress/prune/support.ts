@@ -1,0 +1,72 @@
+import { asFloat32, elementCount, floatTensor, type Model, type Tensor } from '@edgefit/shared/onnx'
+import { type DependencyGroups, dependencyGroups } from '../../../../agent/compress/prune/dependency-groups.ts'
+import { type PruneChannelsPass, pruneChannels } from '../../../../agent/compress/prune/prune-channels.ts'
+import { randomValues } from '../support/graphs.ts'
+
+export function pruning(settings: Partial<PruneChannelsPass> = {}): PruneChannelsPass {
+  return {
+    pass: 'prune-channels',
+    ratio: 0.5,
+    scope: 'per-layer',
+    importance: 'l2',
+    multipleOf: 1,
+    exclude: [],
+    ...settings,
+  }
+}
+
+/** The pruned model, and the whole one in which only what makes the pruned channels is zero; other layers still read them. */
+export function prunedAndZeroed(model: Model, settings: Partial<PruneChannelsPass>) {
+  const { resolved, result } = pruneChannels(model, pruning(settings))
+  const from = dependencyGroups(model)
+  return { pruned: result.model, zeroed: withZeros(from, resolved.keep ?? {}), resolved, notes: result.notes }
+}
+
+function withZeros(from: DependencyGroups, keep: Readonly<Record<string, readonly number[]>>): Model {
+  const initializers = new Map(from.model.graph.initializers)
+  for (const { value, channels, members } of from.groups) {
+    const kept = keep[value]
+    if (kept === undefined) continue
+    const stays = new Set(kept)
+    const gone = channels.map(({ positions }) => !positions.some((position) => stays.has(position)))
+    for (const { tensor, axis, role, positions } of members) {
+      const before = initializers.get(tensor)
+      if (before === undefined || role === 'reader') continue
+      const zeros = new Set(positions.flatMap((own, channel) => (gone[channel] ? own : [])))
+      initializers.set(tensor, zeroedAt(before, axis, zeros))
+    }
+  }
+  return { ...from.model, graph: { ...from.model.graph, initializers } }
+}
+
+function zeroedAt(tensor: Tensor, axis: number, zeros: ReadonlySet<number>): Tensor {
+  const inner = elementCount(tensor.dims.slice(axis + 1))
+  const length = tensor.dims[axis] ?? 1
+  const values = asFloat32(tensor).map((value, index) => (zeros.has(Math.floor(index / inner) % length) ? 0 : value))
+  return floatTensor(tensor.name, tensor.dims, values)
+}
+
+/** Random weights of a scale that keeps activations within bounds, for models whose weights are all alike. */
+export function withRandomWeights(model: Model): Model {
+  const initializers = new Map(
+    [...model.graph.initializers.values()].map((tensor, seed): [string, Tensor] => {
+      if (tensor.dataType !== 'FLOAT') return [tensor.name, tensor]
+      const { dims, name } = tensor
+      const count = elementCount(dims)
+      if (dims.length < 2) {
+        // Biases, and normalization terms, of which the variance must be positive.
+        return [
+          name,
+          floatTensor(
+            name,
+            dims,
+            randomValues(count, seed + 1, 0.3).map((value) => value + 0.7),
+          ),
+        ]
+      }
+      const fanIn = elementCount(dims.slice(1))
+      return [name, floatTensor(name, dims, randomValues(count, seed + 1, Math.sqrt(3 / fanIn)))]
+    }),
+  )
+  return { ...model, graph: { ...model.graph, initializers } }
+}
