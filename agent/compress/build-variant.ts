@@ -10,6 +10,8 @@ import { pruneWeights } from './prune/prune-weights.ts'
 import { quantizeDynamic } from './quantize-dynamic.ts'
 import { quantizeStatic } from './quantize-static/quantize-static.ts'
 import type { OpenSession } from './runtime-port.ts'
+import { toFloat16 } from './to-float16/to-float16.ts'
+import { quantizeWeightsOnly } from './weight-only/weight-only.ts'
 
 export interface BuildInput {
   readonly source: Model
@@ -91,6 +93,10 @@ function applyPass(
       return pruneChannels(model, pass)
     case 'prune-weights':
       return { resolved: pass, result: pruneWeights(model, pass) }
+    case 'quantize-weights':
+      return { resolved: pass, result: quantizeWeightsOnly(model, pass) }
+    case 'to-float16':
+      return { resolved: pass, result: toFloat16(model, pass) }
     case 'quantize-static':
       return applyStatic(model, pass, input, onProgress)
   }

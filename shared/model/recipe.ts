@@ -77,10 +77,33 @@ const PruneWeights = z.strictObject({
   exclude: z.array(z.string()).default([]),
 })
 
+/** Weights of matrix products in few bits, activations in float. */
+const QuantizeWeights = z.strictObject({
+  pass: z.literal('quantize-weights'),
+  bits: z.union([z.literal(4), z.literal(8)]),
+  /** Weights that share a scale, along the inputs of one output. */
+  blockSize: z.literal([16, 32, 64, 128, 256]).default(32),
+  /** Without zero points: a little smaller, a little coarser. */
+  symmetric: z.boolean().default(true),
+  /** `matmulnbits`: the operator of onnxruntime. `dequantize`: the standard's own, for models of opset 21 and newer. */
+  form: z.enum(['matmulnbits', 'dequantize']).default('matmulnbits'),
+  exclude: z.array(z.string()).default([]),
+})
+
+const ToFloat16 = z.strictObject({
+  pass: z.literal('to-float16'),
+  /** What is computed in: with `float32` only the weights are stored as float16, which costs no time. */
+  compute: z.enum(['float32', 'float16']).default('float32'),
+  /** Names of nodes to leave as they are. */
+  keep: z.array(z.string()).default([]),
+})
+
 export const Pass = z.discriminatedUnion('pass', [
   FoldBatchNorm,
   QuantizeDynamic,
   QuantizeStatic,
+  QuantizeWeights,
+  ToFloat16,
   PruneChannels,
   PruneWeights,
 ])
