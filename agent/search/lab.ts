@@ -24,7 +24,7 @@ interface Inspected {
 
 export interface RuntimeTiming {
   readonly runtime: RuntimeSettings
-  readonly p50Ms: number
+  readonly p90Ms: number
 }
 
 export interface Built {

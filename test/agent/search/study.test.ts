@@ -28,7 +28,7 @@ function scriptedLab(behaviours: Readonly<Record<string, Behaviour>>, fp32P90Ms 
     tuneRuntime: (_path, candidates) =>
       Promise.resolve({
         kind: 'done',
-        timings: candidates.map((runtime, index) => ({ runtime, p50Ms: 1 - index * 0.2 })),
+        timings: candidates.map((runtime, index) => ({ runtime, p90Ms: 1 - index * 0.2 })),
       }),
     build(built) {
       const label = (built.label ?? '').replace(', own threads', '')
@@ -90,7 +90,7 @@ const run = (input: StudyInput, lab: Lab, store = memoryStudyStore(), now = () =
   const events: StudyEvent[] = []
   const result = runStudy(
     input,
-    { lab, store, now, onEvent: (event) => void events.push(event) },
+    { lab, store, monotonicNow: now, onEvent: (event) => void events.push(event) },
     new AbortController().signal,
   )
   return { result, events, store }
@@ -255,5 +255,32 @@ describe('runStudy', () => {
 
     const best = events.flatMap((event) => (event.kind === 'trial' ? [event.best?.label] : []))
     expect(best).toEqual([undefined, 'a', 'b', 'b'])
+  })
+
+  it('measures fp32 again where it failed the last time', async () => {
+    const store = memoryStudyStore()
+    const { lab } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.5 }, c: { ratio: 0.6 } })
+    const busy: Lab = {
+      ...lab,
+      measure: () => Promise.resolve({ kind: 'failed', reason: 'timeout', message: 'the host was busy' }),
+    }
+    await expect(run(study(), busy, store).result).rejects.toThrow(/the host was busy/)
+
+    expect((await run(study(), lab, store).result).verdict).toBe('met')
+  })
+
+  it('ends where the disk is full, and judges the recipe once there is room', async () => {
+    const store = memoryStudyStore()
+    const { lab } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.6 } })
+    const full: Lab = {
+      ...lab,
+      build: (built, signal) =>
+        built.label === 'b'
+          ? Promise.resolve({ kind: 'failed', reason: 'no-space', message: 'ENOSPC' })
+          : lab.build(built, signal),
+    }
+    await expect(run(study(), full, store).result).rejects.toMatchObject({ code: 'DISK_FULL' })
+
+    expect((await run(study(), lab, store).result).winner?.digest).toBe(digestOf('b'))
   })
 })
