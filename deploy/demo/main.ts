@@ -63,7 +63,7 @@ async function runDemo(folder: string, processes: Processes): Promise<void> {
   say('1. The controller: embedded MQTT broker, fleet state in SQLite')
   const controller = processes.start(
     'edgefit',
-    ['controller', 'start', '--data-dir', data, '--mqtt-port', '0', '--fleet', 'demo'],
+    ['controller', 'start', '--data-dir', data, '--host', '127.0.0.1', '--mqtt-port', '0', '--fleet', 'demo'],
     join(folder, 'controller.log'),
   )
   await until('the controller to answer', async () => {

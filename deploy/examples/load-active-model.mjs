@@ -2,7 +2,7 @@
 import { readFileSync, realpathSync } from 'node:fs'
 import { InferenceSession } from 'onnxruntime-node'
 
-const [stateDir, slot = 'main'] = process.argv.slice(2)
+const [stateDir, slot = 'default'] = process.argv.slice(2)
 // Resolved once: an activation between the two reads must not mix two versions.
 const folder = realpathSync(`${stateDir}/active/${slot}`)
 const { sessionOptions, inputs, outputs } = JSON.parse(readFileSync(`${folder}/runtime.json`, 'utf8'))
