@@ -1,14 +1,17 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { Pass, Recipe } from '@edgefit/shared/model'
 import { encodeModel, type Model } from '@edgefit/shared/onnx'
-import type { Interval } from './affine.ts'
-import { type CalibrationProgress, type CalibrationSource, collectRanges } from './calibration/collect.ts'
+import { FULL_RANGE, type Interval } from './affine.ts'
+import { type CalibrationProgress, collectRanges } from './calibration/collect.ts'
+import type { CalibrationSource, Sampling } from './calibration/run-samples.ts'
 import { foldBatchNorm } from './fold-batch-norm.ts'
 import { type PassReport, type PassResult, passReport } from './pass-report.ts'
 import { pruneChannels } from './prune/prune-channels.ts'
 import { pruneWeights } from './prune/prune-weights.ts'
 import { quantizeDynamic } from './quantize-dynamic.ts'
 import { quantizeStatic } from './quantize-static/quantize-static.ts'
+import { applyCorrectBias, applySmoothQuant } from './repair/apply-repair.ts'
+import { equalize } from './repair/equalize.ts'
 import type { OpenSession } from './runtime-port.ts'
 import { toFloat16 } from './to-float16/to-float16.ts'
 import { quantizeWeightsOnly } from './weight-only/weight-only.ts'
@@ -52,6 +55,7 @@ export interface BuiltVariant {
  */
 export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
   let model = input.source
+  let unquantized: Model | undefined
   const passes: Pass[] = []
   const reports: PassReport[] = []
   const { passes: steps } = input.recipe
@@ -61,9 +65,15 @@ export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
     input.onProgress?.(progress)
     try {
       const onCalibration = (calibration: CalibrationProgress): void => input.onProgress?.({ ...progress, calibration })
-      const { resolved, result } = await applyPass(model, pass, input, onCalibration)
+      const { resolved, result } = await applyPass(
+        { model, unquantized: unquantized ?? model },
+        pass,
+        input,
+        onCalibration,
+      )
       reports.push(passReport(pass.pass, model, result))
       passes.push(resolved)
+      if (pass.pass === 'quantize-static') unquantized = model
       model = result.model
     } catch (cause) {
       input.signal.throwIfAborted()
@@ -79,12 +89,20 @@ interface Applied {
 }
 
 function applyPass(
-  model: Model,
+  { model, unquantized }: { readonly model: Model; readonly unquantized: Model },
   pass: Pass,
   input: BuildInput,
   onProgress: (progress: CalibrationProgress) => void,
 ): Applied | Promise<Applied> {
+  const sampling = (samples: number) => () => samplingOf(input, samples)
+  const onChannels = (done: number, total: number): void => onProgress({ stage: 'channels', done, total })
   switch (pass.pass) {
+    case 'equalize':
+      return { resolved: pass, result: equalize(model, pass) }
+    case 'smooth-quant':
+      return applySmoothQuant(model, pass, sampling(pass.samples), onChannels)
+    case 'correct-bias':
+      return applyCorrectBias(model, unquantized, pass, sampling(pass.samples), onChannels)
     case 'fold-batch-norm':
       return { resolved: pass, result: foldBatchNorm(model) }
     case 'quantize-dynamic':
@@ -105,7 +123,7 @@ function applyPass(
 async function applyStatic(
   model: Model,
   pass: Extract<Pass, { pass: 'quantize-static' }>,
-  { calibration, openSession, threads, signal }: BuildInput,
+  input: BuildInput,
   onProgress: (progress: CalibrationProgress) => void,
 ): Promise<Applied> {
   const { activations, weights, exclude } = pass
@@ -114,28 +132,29 @@ async function applyStatic(
     const ranges = Object.entries(pass.ranges).map(([tensor, [min, max]]): [string, Interval] => [tensor, { min, max }])
     return { resolved: pass, result: quantization.apply(new Map(ranges)) }
   }
-  const { samples } = pass.calibration
+  const ranges = await collectRanges({
+    ...samplingOf(input, pass.calibration.samples),
+    model: quantization.prepared,
+    tensors: quantization.observe,
+    method: pass.calibration,
+    integers: FULL_RANGE[activations.type],
+    onProgress,
+  })
+  const embedded = Object.fromEntries(
+    [...ranges].map(([tensor, { min, max }]) => [tensor, [min, max] as [number, number]]),
+  )
+  return { resolved: { ...pass, ranges: embedded }, result: quantization.apply(ranges) }
+}
+
+/** @throws EdgefitError DATASET_INVALID when there are fewer samples than the pass wants. */
+function samplingOf({ calibration, openSession, threads, signal }: BuildInput, samples: number): Sampling {
   if (samples > calibration.count) {
     throw new EdgefitError(
       `calibration wants ${samples} samples and the dataset's calibration split has ${calibration.count}; lower "samples" or enlarge the split`,
       { code: 'DATASET_INVALID', details: { samples, available: calibration.count } },
     )
   }
-  const ranges = await collectRanges({
-    model: quantization.prepared,
-    tensors: quantization.observe,
-    method: pass.calibration,
-    samples,
-    source: calibration,
-    openSession,
-    threads,
-    onProgress,
-    signal,
-  })
-  const embedded = Object.fromEntries(
-    [...ranges].map(([tensor, { min, max }]) => [tensor, [min, max] as [number, number]]),
-  )
-  return { resolved: { ...pass, ranges: embedded }, result: quantization.apply(ranges) }
+  return { samples, source: calibration, openSession, threads, signal }
 }
 
 function explained(pass: string, index: number, cause: unknown): EdgefitError {

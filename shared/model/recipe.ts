@@ -13,6 +13,31 @@ const QuantizedType = z.enum(['int8', 'uint8'])
 
 const FoldBatchNorm = z.strictObject({ pass: z.literal('fold-batch-norm') })
 
+const Equalize = z.strictObject({
+  pass: z.literal('equalize'),
+  /** `replace` turns the Clips between layers, which equalization cannot cross, into Relus: values above their bound then change. */
+  clips: z.enum(['keep', 'replace']).default('keep'),
+})
+
+/** Per-channel numbers by value name. */
+const ChannelNumbers = z.record(z.string(), z.array(z.number()))
+
+const SmoothQuant = z.strictObject({
+  pass: z.literal('smooth-quant'),
+  /** 0 leaves the activations as they are, 1 moves all of their differences into the weights. */
+  alpha: z.number().min(0).max(1).default(0.5),
+  samples: z.int().min(1),
+  /** Largest magnitudes of each channel. Present in a resolved recipe. */
+  maxima: ChannelNumbers.optional(),
+})
+
+const CorrectBias = z.strictObject({
+  pass: z.literal('correct-bias'),
+  samples: z.int().min(1),
+  /** What is added to the outputs of the layers. Present in a resolved recipe. */
+  shifts: ChannelNumbers.optional(),
+})
+
 const QuantizeDynamic = z.strictObject({
   pass: z.literal('quantize-dynamic'),
   weights: z.strictObject({
@@ -38,7 +63,15 @@ const QuantizeStatic = z.strictObject({
   }),
   calibration: z.discriminatedUnion('method', [
     z.strictObject({ method: z.literal('minmax'), samples: z.int().min(1) }),
+    z.strictObject({
+      method: z.literal('moving-average'),
+      /** How far every sample moves the range towards its own. */
+      constant: z.number().gt(0).max(1).default(0.01),
+      samples: z.int().min(1),
+    }),
     z.strictObject({ method: z.literal('percentile'), percentile: z.number().gt(50).lt(100), samples: z.int().min(1) }),
+    z.strictObject({ method: z.literal('entropy'), samples: z.int().min(1) }),
+    z.strictObject({ method: z.literal('mse'), samples: z.int().min(1) }),
   ]),
   exclude: z.array(z.string()).default([]),
   /** Present in a resolved recipe: calibration is then skipped and the bytes are the same anywhere. */
@@ -100,10 +133,13 @@ const ToFloat16 = z.strictObject({
 
 export const Pass = z.discriminatedUnion('pass', [
   FoldBatchNorm,
+  Equalize,
+  SmoothQuant,
   QuantizeDynamic,
   QuantizeStatic,
   QuantizeWeights,
   ToFloat16,
+  CorrectBias,
   PruneChannels,
   PruneWeights,
 ])

@@ -1,6 +1,8 @@
 /** `npm run bench -- NAME [options]`: measurements whose figures are ratios within one run. */
 const BENCHES: Readonly<Record<string, () => Promise<{ run(args: readonly string[]): Promise<void> }>>> = {
+  prune: () => import('./prune.ts'),
   ptq: () => import('./ptq.ts'),
+  repair: () => import('./repair.ts'),
   transfer: () => import('./transfer.ts'),
 }
 

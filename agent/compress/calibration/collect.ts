@@ -1,42 +1,39 @@
 import { EdgefitError } from '@edgefit/shared'
-import { editGraph, encodeModel, type GraphEditor, type Model } from '@edgefit/shared/onnx'
-import type { Interval } from '../affine.ts'
-import type { FeedTensor, OpenSession, OutputTensor } from '../runtime-port.ts'
-import { addExtremes, readExtremes, union } from './minmax.ts'
-import { addToHistogram, emptyHistogram, type Histogram, percentileRange } from './percentile.ts'
-
-/**
- * Samples to calibrate with. Called more than once for the same sample, and must then give the same values.
- *
- * `batch` is asked for one sample at a time, as what the model wants to be fed for it.
- */
-export interface CalibrationSource {
-  readonly count: number
-  batch(
-    indices: readonly number[],
-  ): Readonly<Record<string, FeedTensor>> | Promise<Readonly<Record<string, FeedTensor>>>
-}
+import { editGraph, type GraphEditor, type Model } from '@edgefit/shared/onnx'
+import { FULL_RANGE, type Interval } from '../affine.ts'
+import { entropyRange } from './entropy.ts'
+import { addToHistogram, emptyHistogram, type Histogram } from './histogram.ts'
+import { addExtremes, movingAverage, readExtremes, union } from './minmax.ts'
+import { mseRange } from './mse.ts'
+import { percentileRange } from './percentile.ts'
+import { runSamples, type Sampling } from './run-samples.ts'
 
 /** `done / total` is the share of the whole calibration: it only grows. */
 export interface CalibrationProgress {
-  readonly stage: 'minmax' | 'histogram'
+  readonly stage: 'minmax' | 'histogram' | 'channels'
   readonly done: number
   readonly total: number
 }
 
-export interface CollectInput {
+/** How the ranges follow from what is observed; `integers` are those that the activations will be quantized to. */
+export type CalibrationMethod =
+  | { readonly method: 'minmax' }
+  /** Every sample moves the ends by `constant` of the way to its own. */
+  | { readonly method: 'moving-average'; readonly constant: number }
+  | { readonly method: 'percentile'; readonly percentile: number }
+  | { readonly method: 'entropy' }
+  | { readonly method: 'mse' }
+
+export interface CollectInput extends Sampling {
   readonly model: Model
   /** Names of FLOAT values of the main graph. */
   readonly tensors: readonly string[]
-  readonly method: { readonly method: 'minmax' } | { readonly method: 'percentile'; readonly percentile: number }
-  readonly samples: number
-  readonly source: CalibrationSource
-  readonly openSession: OpenSession
-  readonly threads: number
+  readonly method: CalibrationMethod
+  /** What `entropy` and `mse` weigh ranges for. Default: 8 bits. */
+  readonly integers?: Interval
   readonly onProgress?: (progress: CalibrationProgress) => void
   /** Histograms: bytes of activations to take out of the runtime per run. Default 16 MiB. */
   readonly groupBytes?: number
-  readonly signal: AbortSignal
 }
 
 const GROUP_BYTES = 16 * 2 ** 20
@@ -45,7 +42,7 @@ const GROUP_BYTES = 16 * 2 ** 20
  * The range of values that each tensor takes over the first `samples` samples.
  *
  * Memory does not grow with the number of samples: the first pass takes only scalars out of the runtime; the histograms
- * of `percentile` are filled from one sample at a time, in groups of tensors that together hold `groupBytes` (or one
+ * of the methods that need them are filled from one sample at a time, in groups of tensors that together hold `groupBytes` (or one
  * larger tensor), at the price of a model run per group and sample.
  *
  * @throws EdgefitError PASS_FAILED naming tensor and sample where an activation is NaN or infinite; what `openSession`
@@ -53,8 +50,7 @@ const GROUP_BYTES = 16 * 2 ** 20
  */
 export async function collectRanges(input: CollectInput): Promise<ReadonlyMap<string, Interval>> {
   const extremes = await collectExtremes(input)
-  if (input.method.method === 'minmax') return rangesOf(extremes)
-  const { percentile } = input.method
+  if (!needsHistograms(input.method)) return rangesOf(extremes)
   const groups = groupTensors(input.tensors, extremes, input.groupBytes ?? GROUP_BYTES)
   const ranges = new Map<string, Interval>()
   for (const [index, group] of groups.entries()) {
@@ -62,9 +58,27 @@ export async function collectRanges(input: CollectInput): Promise<ReadonlyMap<st
     // The first pass counts for as much as all of these, whose number it found out.
     const done = (groups.length + index) * input.samples
     await fillHistograms(input, histograms, { done, total: 2 * groups.length * input.samples })
-    for (const [tensor, histogram] of histograms) ranges.set(tensor, percentileRange(histogram, percentile))
+    for (const [tensor, histogram] of histograms) ranges.set(tensor, rangeOf(histogram, input))
   }
   return ranges
+}
+
+function needsHistograms({ method }: CalibrationMethod): boolean {
+  return method !== 'minmax' && method !== 'moving-average'
+}
+
+function rangeOf(histogram: Histogram, { method, integers = FULL_RANGE.uint8 }: CollectInput): Interval {
+  switch (method.method) {
+    case 'percentile':
+      return percentileRange(histogram, method.percentile)
+    case 'entropy':
+      return entropyRange(histogram, integers.max - integers.min + 1)
+    case 'mse':
+      return mseRange(histogram, integers)
+    case 'minmax':
+    case 'moving-average':
+      return histogram.range
+  }
 }
 
 interface Observed {
@@ -78,15 +92,17 @@ async function collectExtremes(input: CollectInput): Promise<ReadonlyMap<string,
   const { model, added } = observingModel(input.model, (editor) =>
     input.tensors.map((tensor) => addExtremes(editor, tensor)),
   )
-  const passes = input.method.method === 'minmax' ? 1 : 2
+  const { method } = input
+  const passes = needsHistograms(method) ? 2 : 1
+  const combine = method.method === 'moving-average' ? movingAverage(method.constant) : union
   const names = added.flatMap(({ min, max, sumOfMagnitudes, size }) => [min, max, sumOfMagnitudes, size])
-  await runSamples(input, withOutputs(model, names), (outputs, sample) => {
+  await runSamples(input, model, names, (outputs, sample) => {
     for (const extremes of added) {
       const now = readExtremes(extremes, outputs)
       if (now === undefined) throw notFinite(extremes.tensor, sample)
       const before = found.get(extremes.tensor) ?? now
       found.set(extremes.tensor, {
-        range: union(before.range, now.range),
+        range: combine(before.range, now.range),
         size: Math.max(before.size, now.size),
       })
     }
@@ -100,7 +116,7 @@ async function fillHistograms(
   histograms: ReadonlyMap<string, Histogram>,
   progress: { readonly done: number; readonly total: number },
 ): Promise<void> {
-  await runSamples(input, withOutputs(input.model, [...histograms.keys()]), (outputs, sample) => {
+  await runSamples(input, input.model, [...histograms.keys()], (outputs, sample) => {
     for (const [tensor, histogram] of histograms) {
       const data = outputs[tensor]?.data
       if (!(data instanceof Float32Array)) throw new TypeError(`"${tensor}" is not a float32 tensor`)
@@ -110,36 +126,10 @@ async function fillHistograms(
   })
 }
 
-async function runSamples(
-  { openSession, threads, samples, source, signal }: CollectInput,
-  model: Model,
-  see: (outputs: Readonly<Record<string, OutputTensor>>, sample: number) => void,
-): Promise<void> {
-  signal.throwIfAborted()
-  // 'basic' folds constants but leaves every observed value what the model says; higher levels are for final graphs.
-  const session = await openSession(encodeModel(model), { graphOptimization: 'basic', threads })
-  try {
-    for (let sample = 0; sample < samples; sample++) {
-      signal.throwIfAborted()
-      see(await session.run(await source.batch([sample])), sample)
-    }
-  } finally {
-    await session.release()
-  }
-}
-
 function observingModel<Added>(model: Model, add: (editor: GraphEditor) => Added): { model: Model; added: Added } {
   const editor = editGraph(model.graph)
   const added = add(editor)
   return { model: { ...model, graph: editor.build() }, added }
-}
-
-/** `model` with exactly these outputs and no node that they do not need. */
-function withOutputs(model: Model, names: readonly string[]): Model {
-  const outputs = names.map((name) => ({ name }))
-  const editor = editGraph({ ...model.graph, outputs })
-  editor.prune()
-  return { ...model, graph: editor.build() }
 }
 
 function groupTensors(

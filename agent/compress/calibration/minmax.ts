@@ -44,3 +44,9 @@ export function readExtremes(
 export function union(a: Interval, b: Interval): Interval {
   return { min: Math.min(a.min, b.min), max: Math.max(a.max, b.max) }
 }
+
+/** Moves both ends of an interval by `constant`, 0 to 1, of the way to those of a new one. */
+export function movingAverage(constant: number): (before: Interval, now: Interval) => Interval {
+  const move = (from: number, to: number): number => Math.fround(from + constant * (to - from))
+  return (before, now) => ({ min: move(before.min, now.min), max: move(before.max, now.max) })
+}

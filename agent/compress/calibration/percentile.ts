@@ -1,28 +1,5 @@
 import type { Interval } from '../affine.ts'
-
-const BINS = 2048
-
-/** How often values fell into equal bins between `range.min` and `range.max`; memory does not grow with what is seen. */
-export interface Histogram {
-  readonly range: Interval
-  readonly counts: Float64Array
-}
-
-/** For values known to lie in `range`, from an earlier pass over the same data. */
-export function emptyHistogram(range: Interval): Histogram {
-  return { range, counts: new Float64Array(BINS) }
-}
-
-/** Adds `values` to `histogram.counts`. */
-export function addToHistogram({ range, counts }: Histogram, values: Float32Array): void {
-  const binsPerUnit = BINS / (range.max - range.min)
-  if (!Number.isFinite(binsPerUnit)) return
-  // Every activation of every sample passes here: an iterator would be four times slower.
-  for (let index = 0; index < values.length; index++) {
-    const bin = Math.min(BINS - 1, Math.max(0, Math.floor(((values[index] ?? 0) - range.min) * binsPerUnit)))
-    counts[bin] = (counts[bin] ?? 0) + 1
-  }
-}
+import type { Histogram } from './histogram.ts'
 
 /**
  * The interval that holds `percentile` percent of the values seen.
@@ -37,7 +14,7 @@ export function percentileRange({ range, counts }: Histogram, percentile: number
   const cut = total * (1 - percentile / 100)
   const oneSided = range.min >= 0 || range.max <= 0
   const perEnd = oneSided ? cut : cut / 2
-  const width = (range.max - range.min) / BINS
+  const width = (range.max - range.min) / counts.length
   const low = range.min >= 0 ? 0 : binsCut(counts, perEnd)
   const high = range.max <= 0 ? 0 : binsCut(counts.toReversed(), perEnd)
   return { min: Math.fround(range.min + low * width), max: Math.fround(range.max - high * width) }

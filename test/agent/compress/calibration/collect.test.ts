@@ -2,10 +2,10 @@ import { floatTensor, floatValue, type Model } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
 import {
   type CalibrationProgress,
-  type CalibrationSource,
   type CollectInput,
   collectRanges,
 } from '../../../../agent/compress/calibration/collect.ts'
+import type { CalibrationSource } from '../../../../agent/compress/calibration/run-samples.ts'
 import type { OpenSession } from '../../../../agent/compress/runtime-port.ts'
 import { modelOf, op, randomTensor, randomValues } from '../support/graphs.ts'
 import { float32, openSession } from '../support/runtime.ts'

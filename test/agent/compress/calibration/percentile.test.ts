@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { Interval } from '../../../../agent/compress/affine.ts'
-import { addToHistogram, emptyHistogram, percentileRange } from '../../../../agent/compress/calibration/percentile.ts'
+import { addToHistogram, emptyHistogram } from '../../../../agent/compress/calibration/histogram.ts'
+import { percentileRange } from '../../../../agent/compress/calibration/percentile.ts'
 import { randomValues } from '../support/graphs.ts'
 
 function rangeOf(values: Float32Array, percentile: number, parts = 1): Interval {

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import { decodeModel, type Model } from '@edgefit/shared/onnx'
-import type { CalibrationSource } from '../../../../agent/compress/calibration/collect.ts'
+import type { CalibrationSource } from '../../../../agent/compress/calibration/run-samples.ts'
 import type { FeedTensor } from '../../../../agent/compress/runtime-port.ts'
 
 const repository = fileURLToPath(new URL('../../../../', import.meta.url))

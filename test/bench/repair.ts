@@ -1,0 +1,221 @@
+/** What calibration methods and accuracy repair win back, in points of top-1 against fp32 on the same samples. */
+import { parseArgs } from 'node:util'
+import type { Pass } from '@edgefit/shared/model'
+import { encodeModel, type Model } from '@edgefit/shared/onnx'
+import { seededRandom, shuffled } from '@edgefit/shared/stats'
+import { buildVariant, type CalibrationSource } from '../../agent/compress/index.ts'
+import {
+  batchOf,
+  demoModel,
+  fashionMnist,
+  hasSharedModels,
+  intents,
+  keywords,
+  pneumonia,
+  type Samples,
+  sharedModel,
+} from '../agent/compress/support/real-models.ts'
+import { openSession } from '../agent/compress/support/runtime.ts'
+
+type StaticPass = Extract<Pass, { pass: 'quantize-static' }>
+
+interface Subject {
+  readonly name: string
+  readonly source: Model
+  /** Rows `[0, pool)` of these are drawn for calibration. */
+  readonly calibration: Samples
+  readonly pool: number
+  readonly evaluation: Samples
+  readonly from: number
+  readonly to: number
+}
+
+const SAMPLES = 200
+const FOLD: Pass = { pass: 'fold-batch-norm' }
+const BIAS: Pass = { pass: 'correct-bias', samples: 100 }
+
+function subjects(): readonly Subject[] {
+  const fashion = fashionMnist()
+  const own = { calibration: fashion, pool: 1000, evaluation: fashion, from: 1000, to: 5000 }
+  const given: Subject[] = [
+    { name: 'fashion_mobilenetv2', source: demoModel('fashion-mobilenetv2'), ...own },
+    { name: 'fashion_resnet14', source: demoModel('fashion-resnet14'), ...own },
+  ]
+  if (!hasSharedModels) return given
+  const words = keywords()
+  const [train, test] = [pneumonia('train'), pneumonia('test')]
+  const [asked, tested] = [intents('val'), intents('test')]
+  return [
+    ...given,
+    {
+      name: 'mlperf DS-CNN',
+      source: sharedModel('mlperf_kws_dscnn/model.onnx'),
+      calibration: words,
+      pool: 1000,
+      evaluation: words,
+      from: 1000,
+      to: 4890,
+    },
+    {
+      name: 'pneumonia',
+      source: sharedModel('pneumonia_mnist/model.onnx'),
+      calibration: train,
+      pool: 2000,
+      evaluation: test,
+      from: 0,
+      to: 624,
+    },
+    {
+      name: 'clinc150 transformer',
+      source: sharedModel('clinc150_transformer/model.onnx'),
+      calibration: asked,
+      pool: 2000,
+      evaluation: tested,
+      from: 0,
+      to: 4500,
+    },
+  ]
+}
+
+function quantize(perChannel: boolean, method: StaticPass['calibration']): StaticPass {
+  return {
+    pass: 'quantize-static',
+    activations: { type: process.arch === 'arm64' ? 'int8' : 'uint8' },
+    weights: { type: 'int8', perChannel, reducedRange: false },
+    calibration: method,
+    exclude: [],
+  }
+}
+
+/** Name of a column to passes. */
+function variants(): ReadonlyMap<string, readonly Pass[]> {
+  const tensor = quantize(false, { method: 'minmax', samples: SAMPLES })
+  const channel = (method: StaticPass['calibration']): readonly Pass[] => [FOLD, quantize(true, method)]
+  const keep: Pass = { pass: 'equalize', clips: 'keep' }
+  const replace: Pass = { pass: 'equalize', clips: 'replace' }
+  const samples = SAMPLES
+  return new Map([
+    ['per tensor', [FOLD, tensor]],
+    ['+ equalize', [FOLD, keep, tensor]],
+    ['+ equalize, no clips', [FOLD, replace, tensor]],
+    ['+ correct-bias', [FOLD, tensor, BIAS]],
+    ['+ both', [FOLD, keep, tensor, BIAS]],
+    ['+ both, no clips', [FOLD, replace, tensor, BIAS]],
+    ['+ smooth-quant', [FOLD, { pass: 'smooth-quant', alpha: 0.5, samples: SAMPLES }, tensor]],
+    ['fp32 equalized, no clips', [FOLD, replace]],
+    ['per channel, minmax', channel({ method: 'minmax', samples })],
+    ['moving average', channel({ method: 'moving-average', constant: 0.01, samples })],
+    ['percentile 99.99', channel({ method: 'percentile', percentile: 99.99, samples })],
+    ['percentile 99.9', channel({ method: 'percentile', percentile: 99.9, samples })],
+    ['entropy', channel({ method: 'entropy', samples })],
+    ['mse', channel({ method: 'mse', samples })],
+    ['mse + correct-bias', [...channel({ method: 'mse', samples }), BIAS]],
+  ])
+}
+
+export async function run(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      only: { type: 'string', default: '' },
+      variant: { type: 'string', default: '' },
+      seeds: { type: 'string', default: '3' },
+    },
+  })
+  const chosen = subjects().filter(({ name }) => name.includes(values.only))
+  const header = ['variant', ...chosen.map(({ name }) => name)]
+  const floats = await Promise.all(chosen.map(async (subject) => (await judge(subject.source, subject)).right))
+  const rows = [['fp32 top-1, %', ...floats.map((right) => percent(right).toFixed(2))]]
+  for (const [name, passes] of variants()) {
+    if (!name.includes(values.variant)) continue
+    const cells: string[] = []
+    for (const [index, subject] of chosen.entries()) {
+      process.stderr.write(`${name}: ${subject.name}\n`)
+      cells.push(await cell(subject, passes, floats[index] ?? new Uint8Array(), Number(values.seeds)))
+    }
+    rows.push([name, ...cells])
+  }
+  console.log(
+    'Points of top-1 against fp32, mean (lowest to highest of the seeds); seconds to build; int8 logits SQNR.\n',
+  )
+  console.log([header, header.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n'))
+}
+
+async function cell(subject: Subject, passes: readonly Pass[], float: Uint8Array, seeds: number): Promise<string> {
+  const points: number[] = []
+  let seconds = 0
+  let sqnr = 0
+  const reference = await judge(subject.source, subject)
+  for (let seed = 1; seed <= seeds; seed++) {
+    const startedMs = performance.now()
+    const { model } = await buildVariant({
+      source: subject.source,
+      recipe: {
+        schemaVersion: 1,
+        passes: [...passes],
+        runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true },
+      },
+      calibration: drawn(subject, seed),
+      openSession,
+      threads: 1,
+      signal: AbortSignal.timeout(20 * 60_000),
+    })
+    seconds += (performance.now() - startedMs) / 1000 / seeds
+    const judged = await judge(model, subject)
+    points.push(percent(judged.right) - percent(float))
+    sqnr += sqnrDb(reference.logits, judged.logits) / seeds
+  }
+  const mean = points.reduce((sum, value) => sum + value, 0) / points.length
+  const spread = `${Math.min(...points).toFixed(2)} to ${Math.max(...points).toFixed(2)}`
+  return `${mean.toFixed(2)} (${spread}); ${seconds.toFixed(1)} s; ${sqnr.toFixed(1)} dB`
+}
+
+function drawn({ calibration, pool }: Subject, seed: number): CalibrationSource {
+  const order = shuffled(Array(pool).keys(), seededRandom(seed))
+  return {
+    count: SAMPLES,
+    batch: ([at = 0]) => {
+      const row = order[at] ?? 0
+      return batchOf(calibration, row, row + 1)
+    },
+  }
+}
+
+interface Judged {
+  /** 1 where the largest logit is that of the label. */
+  readonly right: Uint8Array
+  readonly logits: Float32Array
+}
+
+async function judge(model: Model, { evaluation, from, to }: Subject): Promise<Judged> {
+  const session = await openSession(encodeModel(model), { graphOptimization: 'all', threads: 1 })
+  const right = new Uint8Array(to - from)
+  const logits: number[] = []
+  for (let start = from; start < to; start += 250) {
+    const end = Math.min(to, start + 250)
+    const [output] = Object.values(await session.run(batchOf(evaluation, start, end)))
+    const classes = output?.dims[1] ?? 1
+    const scores = Array.from(output?.data ?? [], Number)
+    for (let sample = start; sample < end; sample++) {
+      const own = scores.slice((sample - start) * classes, (sample - start + 1) * classes)
+      right[sample - from] = own.indexOf(Math.max(...own)) === evaluation.labels[sample] ? 1 : 0
+    }
+    logits.push(...scores)
+  }
+  await session.release()
+  return { right, logits: Float32Array.from(logits) }
+}
+
+function percent(right: Uint8Array): number {
+  return (100 * right.reduce((sum, value) => sum + value, 0)) / right.length
+}
+
+function sqnrDb(expected: Float32Array, actual: Float32Array): number {
+  let signal = 0
+  let noise = 0
+  for (const [index, value] of expected.entries()) {
+    signal += value ** 2
+    noise += (value - (actual[index] ?? 0)) ** 2
+  }
+  return 10 * Math.log10(signal / noise)
+}
