@@ -32,8 +32,12 @@ export function advertisedUrl(
   advertise: string | undefined,
   ports: { readonly tcp: number | undefined; readonly tls: number | undefined },
 ): string {
-  if (advertise !== undefined) return withoutCredentials(advertise, '--advertise')
-  if (settings.kind === 'external') return withoutCredentials(settings.url, '--broker')
+  const advertised = advertise === undefined ? undefined : withoutCredentials(advertise, '--advertise')
+  if (settings.kind === 'external') {
+    const own = withoutCredentials(settings.url, '--broker')
+    return advertised ?? own
+  }
+  if (advertised !== undefined) return advertised
   const local = settings.host === '0.0.0.0' || settings.host === '::'
   const host = local ? firstAddress() : settings.host
   const literal = host.includes(':') ? `[${host}]` : host

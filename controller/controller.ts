@@ -15,10 +15,12 @@ import { startApiServer } from './api/api-server.ts'
 import type { CommandServices, IssuedToken } from './api/services.ts'
 import { openUploads } from './api/uploads.ts'
 import { advertisedUrl, type BrokerSettings, reachableHosts } from './broker-options.ts'
+import { createCloneWatch } from './fleet/clone-watch.ts'
 import { enrolDevice, findDevice } from './fleet/device-registry.ts'
 import { createIngest } from './fleet/ingest.ts'
 import { admitJoinToken, createJoinToken } from './fleet/join-tokens.ts'
 import { applyPresence, applyProfile, markAllOffline } from './fleet/presence.ts'
+import { pruneReceivedReports } from './fleet/prune-reports.ts'
 import type { BrokerAddress } from './link/broker-client.ts'
 import { createChunkServer } from './link/chunk-server.ts'
 import { type EmbeddedBroker, startEmbeddedBroker } from './link/embedded-broker.ts'
@@ -30,8 +32,10 @@ import { keepAbove } from './rollout/desired-state.ts'
 import { createGoals } from './rollout/goals.ts'
 import { createListening } from './rollout/listening.ts'
 import { createRollouts } from './rollout/rollouts.ts'
+import { type CommitQueue, createCommitQueue } from './store/commit-queue.ts'
 import { lockDataDirectory } from './store/data-lock.ts'
-import { openStore } from './store/open-store.ts'
+import { openStore, openStoreForReading } from './store/open-store.ts'
+import { recordEvent } from './store/record-event.ts'
 import type { ControllerDatabase } from './store/schema.ts'
 import { startTicker } from './ticker.ts'
 import { CONTROLLER_VERSION } from './version.ts'
@@ -71,7 +75,15 @@ const TICKS_PER_SWEEP = 60
 export async function startController(options: ControllerOptions): Promise<Controller> {
   const closers: (() => Promise<void> | void)[] = []
   const stop = async () => {
-    for (const close of closers.splice(0).reverse()) await close()
+    const failures: unknown[] = []
+    for (const close of closers.splice(0).reverse()) {
+      try {
+        await close()
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    if (failures.length > 0) options.log.error({ err: failures[0] }, 'not everything could be closed')
   }
   try {
     return { ...(await assemble(options, (close) => closers.push(close))), stop }
@@ -88,11 +100,15 @@ async function assemble(
 ): Promise<Omit<Controller, 'stop'>> {
   const { dataDir, fleet, log, now = Date.now } = options
   const inDataDir = (name: string) => join(dataDir, name)
-  await mkdir(dataDir, { recursive: true, mode: 0o700 })
-  const lock = lockDataDirectory(dataDir)
+  const lock = await lockDataDirectory(dataDir)
   onStop(() => lock.release())
   const db = await openStore(inDataDir('fleet.db'))
   onStop(() => db.destroy())
+  // A connection of its own: whoever signs in waits for no commit.
+  const reader = await openStoreForReading(inDataDir('fleet.db'))
+  onStop(() => reader.destroy())
+  const commits = createCommitQueue(db)
+  onStop(() => commits.drain())
   await claimForFleet(db, fleet, dataDir)
   await markAllOffline(db)
   const key = await loadOrCreateSigningKey(inDataDir('controller-key.pem'))
@@ -102,10 +118,9 @@ async function assemble(
   await mkdir(scratchDir)
   const uploads = await openUploads({ directory: inDataDir('uploads'), now, newId })
 
-  const directory = deviceDirectory(db, now)
+  const directory = deviceDirectory(reader, commits, now)
   const enrolment = createEnrolment({ key, directory })
-  const ingest = createIngest({ db, now })
-  onStop(() => ingest.drain())
+  const ingest = createIngest({ commits, now })
   const certificate = await brokerCertificate(options, now())
   const ca = options.ca ?? certificate?.ca
   const embedded = await startBroker(options, certificate, directory, now)
@@ -115,6 +130,7 @@ async function assemble(
     tls: embedded?.tlsPort,
   })
 
+  const clones = createCloneWatch()
   const listening = createListening(now)
   const chunks = createChunkServer({
     fleet,
@@ -131,13 +147,20 @@ async function assemble(
     directory,
     handlers: {
       async onPresence(device, presence, retained) {
-        const change = await applyPresence(db, device, presence, now())
-        if (change !== 'online' || retained) return
-        const { desiredVersion = 0 } = presence
-        if (desiredVersion > 0) await keepAbove(db, device, desiredVersion, now())
+        const answer = await commits.run(async (trx) => {
+          const change = await applyPresence(trx, device, presence, now())
+          if (change !== 'online' || retained) return false
+          const { desiredVersion = 0 } = presence
+          if (desiredVersion > 0) await keepAbove(trx, device, desiredVersion, now())
+          return true
+        })
+        if (!answer) return
         goals.send([device])
+        if (presence.instance === undefined || !clones.met(device, presence.instance, now())) return
+        log.warn({ device }, 'two boxes use the identity of this device')
+        await commits.run((trx) => recordDuplicate(trx, device, now()))
       },
-      onProfile: (device, { profile }) => applyProfile(db, device, profile, now()),
+      onProfile: (device, { profile }) => commits.run((trx) => applyProfile(trx, device, profile, now())),
       onReports: (device, batch) => ingest.accept(device, batch),
       onFetch: (device, request) => chunks.handle(device, request),
       onEnrol: (device, request) => enrolment.receive(device, request),
@@ -150,7 +173,7 @@ async function assemble(
     log,
   })
   onStop(() => link.stop())
-  const goals = createGoals({ db, fleet, now, publish: (state) => link.publishDesired(state), log })
+  const goals = createGoals({ db, commits, fleet, now, publish: (state) => link.publishDesired(state), log })
   onStop(() => goals.drain())
   const rollouts = createRollouts({
     db,
@@ -204,12 +227,19 @@ async function assemble(
       if (ticks % TICKS_PER_SWEEP !== 0) return
       await goals.renew()
       await uploads.sweep()
+      await pruneReceivedReports(db, now())
     },
     (error) => log.error({ err: error }, 'tick failed'),
   )
   onStop(() => ticker.stop())
   log.info({ dataDir, fleet, brokerUrl }, 'controller started')
   return { socketPath, brokerUrl, keyFingerprint: fingerprint }
+}
+
+async function recordDuplicate(db: ControllerDatabase, device: string, nowMs: number): Promise<void> {
+  const remedy = 'two boxes use this identity in turns: on all but one remove the state folder, then enrol them anew'
+  const by = { actor: 'controller', subject: `device:${device}` }
+  await recordEvent(db, { atMs: nowMs, kind: 'device-duplicated', ...by, data: { remedy } })
 }
 
 /** Devices of one fleet refuse the goals of another, so a directory stays with the fleet it was made for. */
@@ -223,14 +253,14 @@ async function claimForFleet(db: ControllerDatabase, fleet: string, dataDir: str
     )
 }
 
-function deviceDirectory(db: ControllerDatabase, now: () => number): DeviceDirectory {
+function deviceDirectory(reader: ControllerDatabase, commits: CommitQueue, now: () => number): DeviceDirectory {
   return {
     async findIdentity(device) {
-      const row = await findDevice(db, device)
+      const row = await findDevice(reader, device)
       return row && { state: row.state, publicKey: row.public_key }
     },
-    admitToken: (secretHash, device) => admitJoinToken(db, secretHash, device, now()),
-    enrol: (candidate) => enrolDevice(db, candidate, now()),
+    admitToken: (secretHash, device) => commits.run((trx) => admitJoinToken(trx, secretHash, device, now())),
+    enrol: (candidate) => commits.run((trx) => enrolDevice(trx, candidate, now())),
   }
 }
 

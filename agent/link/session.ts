@@ -90,6 +90,7 @@ export function createSession(options: SessionOptions): Session {
   let running: Promise<void> = Promise.resolve()
   let connection: BrokerConnection | undefined
   /** Of the connection that is open, or being opened. */
+  const instance = randomUUID()
   let session = ''
 
   async function run(signal: AbortSignal): Promise<void> {
@@ -198,7 +199,8 @@ export function createSession(options: SessionOptions): Session {
   async function presence(online: boolean): Promise<Uint8Array> {
     const { labels } = identity
     const desiredVersion = await desired.version()
-    const document = { v: PROTOCOL_VERSION, online, session, atMs: now(), agentVersion, labels, desiredVersion }
+    const own = { session, instance, agentVersion, labels, desiredVersion }
+    const document = { v: PROTOCOL_VERSION, online, atMs: now(), ...own }
     return encodeDocument('presence', document)
   }
 

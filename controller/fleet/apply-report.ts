@@ -1,7 +1,8 @@
 import { isTerminal, Trial } from '@edgefit/shared/model'
 import type { Report, ReportBody } from '@edgefit/shared/protocol'
-import { recordEvent } from '../store/record-event.ts'
+import { recordDeviceEvent } from '../store/record-event.ts'
 import type { ControllerDatabase, DeploymentRow, DeviceRow } from '../store/schema.ts'
+import { implausible } from './implausible.ts'
 import { insertMeasurement, insertTrial } from './results.ts'
 import { statusChange } from './status-change.ts'
 
@@ -14,14 +15,17 @@ interface ReportContext {
 
 type Body<Kind extends ReportBody['kind']> = Extract<ReportBody, { kind: Kind }>
 
-/** Applies one report that was not met before. One about an unknown deployment only leaves an event. */
+/**
+ * Applies one report that was not met before. One about an unknown deployment, or that cannot be true, only leaves an
+ * event.
+ */
 export async function applyReport(context: ReportContext, report: Report): Promise<void> {
   const { db, device, nowMs } = context
   const { body } = report
   if (body.kind === 'notice') {
     const { code, message } = body
     const by = { actor: `device:${device.id}`, subject: `device:${device.id}` }
-    return recordEvent(db, { atMs: nowMs, kind: 'device-notice', ...by, data: { code, message } })
+    return recordDeviceEvent(db, { atMs: nowMs, kind: 'device-notice', ...by, data: { code, message } })
   }
   const deployment = await db
     .selectFrom('deployments')
@@ -32,7 +36,12 @@ export async function applyReport(context: ReportContext, report: Report): Promi
   if (deployment === undefined) {
     const data = { deployment: body.deploymentId, kind: body.kind }
     const by = { actor: `device:${device.id}`, subject: `device:${device.id}` }
-    return recordEvent(db, { atMs: nowMs, kind: 'report-unmatched', ...by, data })
+    return recordDeviceEvent(db, { atMs: nowMs, kind: 'report-unmatched', ...by, data })
+  }
+  const fault = implausible(body, deployment.attempt)
+  if (fault !== undefined) {
+    const by = { actor: `device:${device.id}`, subject: `deployment:${deployment.id}` }
+    return recordDeviceEvent(db, { atMs: nowMs, kind: 'report-refused', ...by, data: { kind: body.kind, fault } })
   }
   await db.updateTable('deployments').set({ last_report_at_ms: nowMs }).where('id', '=', deployment.id).execute()
   switch (body.kind) {
@@ -54,7 +63,7 @@ async function applyStatus(context: ReportContext, deployment: DeploymentRow, bo
   await db.updateTable('deployments').set(change).where('id', '=', deployment.id).execute()
   if (!isTerminal(body.status)) return
   const { attempt, status, reason, message, outcome } = body
-  await recordEvent(db, {
+  await recordDeviceEvent(db, {
     atMs: nowMs,
     actor: `device:${device.id}`,
     kind: 'deployment-ended',
@@ -144,7 +153,7 @@ async function applyRebenchmark(
     rebenchmark: { change, drifted },
   })
   if (!drifted) return
-  await recordEvent(db, {
+  await recordDeviceEvent(db, {
     atMs: nowMs,
     actor: `device:${device.id}`,
     kind: 'latency-drifted',

@@ -15,38 +15,37 @@ export interface EnrolmentRequest {
 /**
  * Files a device's request to join and says where it stands. A name that is accepted keeps its key: another key
  * under it is turned away until the operator has decommissioned the old box, and then waits for approval like any.
+ * Call it in a transaction.
  */
 export async function enrolDevice(
   db: ControllerDatabase,
   request: EnrolmentRequest,
   nowMs: number,
 ): Promise<DeviceState> {
-  return await db.transaction().execute(async (trx) => {
-    const known = await findDevice(trx, request.device)
-    if (known?.public_key === request.publicKey && known.state !== 'decommissioned') return known.state
-    const event = { atMs: nowMs, actor: `device:${request.device}`, subject: `device:${request.device}` }
-    if (known?.state === 'accepted') {
-      await recordEvent(trx, { ...event, kind: 'enrolment-refused', data: { reason: 'another key under this name' } })
-      return 'rejected'
-    }
-    const row = {
-      state: 'pending',
-      public_key: request.publicKey,
-      agent_version: request.agentVersion,
-      enrolled_at_ms: nowMs,
-      state_changed_at_ms: nowMs,
-      online: 0,
-      session: null,
-    } as const
-    await trx
-      .insertInto('devices')
-      .values({ id: request.device, last_seen_ms: null, hardware_class: null, ...row })
-      .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
-      .execute()
-    await setOwnLabels(trx, request.device, request.labels)
-    await recordEvent(trx, { ...event, kind: 'device-enrolled' })
-    return 'pending'
-  })
+  const known = await findDevice(db, request.device)
+  if (known?.public_key === request.publicKey && known.state !== 'decommissioned') return known.state
+  const event = { atMs: nowMs, actor: `device:${request.device}`, subject: `device:${request.device}` }
+  if (known?.state === 'accepted') {
+    await recordEvent(db, { ...event, kind: 'enrolment-refused', data: { reason: 'another key under this name' } })
+    return 'rejected'
+  }
+  const row = {
+    state: 'pending',
+    public_key: request.publicKey,
+    agent_version: request.agentVersion,
+    enrolled_at_ms: nowMs,
+    state_changed_at_ms: nowMs,
+    online: 0,
+    session: null,
+  } as const
+  await db
+    .insertInto('devices')
+    .values({ id: request.device, last_seen_ms: null, hardware_class: null, ...row })
+    .onConflict((conflict) => conflict.column('id').doUpdateSet(row))
+    .execute()
+  await setOwnLabels(db, request.device, request.labels)
+  await recordEvent(db, { ...event, kind: 'device-enrolled' })
+  return 'pending'
 }
 
 /** Which states an operator may bring a device to, by the one it is in. */

@@ -1,5 +1,6 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { ReportBatch } from '@edgefit/shared/protocol'
+import type { CommitQueue } from '../store/commit-queue.ts'
 import type { ControllerDatabase } from '../store/schema.ts'
 import { applyReport } from './apply-report.ts'
 import { findDevice } from './device-registry.ts'
@@ -13,77 +14,31 @@ export interface Ingest {
    * device sends what is not acknowledged again.
    */
   accept(device: string, batch: ReportBatch): Promise<readonly number[]>
-  /** Resolves when nothing is waiting any more. */
-  drain(): Promise<void>
 }
 
 export interface IngestOptions {
-  readonly db: ControllerDatabase
+  readonly commits: CommitQueue
   readonly now: () => number
 }
 
-interface Waiting {
-  readonly device: string
-  readonly batch: ReportBatch
-  readonly resolve: (seqs: readonly number[]) => void
-  readonly reject: (error: unknown) => void
-}
-
 const MAX_WAITING_BATCHES = 5000
-const BATCHES_PER_COMMIT = 200
 
-/**
- * Invariants: what `accept` has resolved is on disk; batches that arrive while one commit is under way share the
- * next, so a fleet costs few fsyncs; a batch that fails takes no other with it.
- */
-export function createIngest({ db, now }: IngestOptions): Ingest {
-  const waiting: Waiting[] = []
-  let running: Promise<void> | undefined
-
-  async function run(): Promise<void> {
-    while (waiting.length > 0) {
-      const batches = waiting.splice(0, BATCHES_PER_COMMIT)
-      try {
-        await commit(batches)
-        for (const { batch, resolve } of batches) resolve(batch.reports.map((report) => report.seq))
-      } catch {
-        for (const each of batches) await commitAlone(each)
-      }
-    }
-    running = undefined
-  }
-
-  async function commitAlone(each: Waiting): Promise<void> {
-    try {
-      await commit([each])
-      each.resolve(each.batch.reports.map((report) => report.seq))
-    } catch (error) {
-      each.reject(error)
-    }
-  }
-
-  async function commit(batches: readonly Waiting[]): Promise<void> {
-    await db.transaction().execute(async (trx) => {
-      for (const { device, batch } of batches) await applyBatch(trx, device, batch, now())
-    })
-  }
-
+export function createIngest({ commits, now }: IngestOptions): Ingest {
+  let waiting = 0
   return {
-    accept(device, batch) {
-      if (waiting.length >= MAX_WAITING_BATCHES)
-        return Promise.reject(
-          new EdgefitError('too many reports are waiting to be stored; the device sends this one again', {
-            code: 'UNAVAILABLE',
-            details: { device },
-          }),
-        )
-      return new Promise((resolve, reject) => {
-        waiting.push({ device, batch, resolve, reject })
-        running ??= run()
-      })
-    },
-    async drain() {
-      while (running !== undefined) await running
+    async accept(device, batch) {
+      if (waiting >= MAX_WAITING_BATCHES)
+        throw new EdgefitError('too many reports are waiting to be stored; the device sends this one again', {
+          code: 'UNAVAILABLE',
+          details: { device },
+        })
+      waiting += 1
+      try {
+        await commits.run((trx) => applyBatch(trx, device, batch, now()))
+      } finally {
+        waiting -= 1
+      }
+      return batch.reports.map((report) => report.seq)
     },
   }
 }

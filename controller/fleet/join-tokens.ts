@@ -21,28 +21,23 @@ export async function createJoinToken(db: ControllerDatabase, token: NewJoinToke
   })
 }
 
-/** Whether the token is in force for this device. A device it has served before is served again. */
+/** Whether the token is in force for this device. A device it has served before is served again. Call it in a transaction. */
 export async function admitJoinToken(
   db: ControllerDatabase,
   secretHash: string,
   device: string,
   nowMs: number,
 ): Promise<boolean> {
-  return await db.transaction().execute(async (trx) => {
-    const token = await trx
-      .selectFrom('join_tokens')
-      .select(['id', 'max_uses'])
-      .where('secret_hash', '=', secretHash)
-      .where('expires_at_ms', '>', nowMs)
-      .executeTakeFirst()
-    if (token === undefined) return false
-    const uses = await trx.selectFrom('join_token_uses').select('device_id').where('token_id', '=', token.id).execute()
-    if (uses.some((use) => use.device_id === device)) return true
-    if (token.max_uses !== null && uses.length >= token.max_uses) return false
-    await trx
-      .insertInto('join_token_uses')
-      .values({ token_id: token.id, device_id: device, used_at_ms: nowMs })
-      .execute()
-    return true
-  })
+  const token = await db
+    .selectFrom('join_tokens')
+    .select(['id', 'max_uses'])
+    .where('secret_hash', '=', secretHash)
+    .where('expires_at_ms', '>', nowMs)
+    .executeTakeFirst()
+  if (token === undefined) return false
+  const uses = await db.selectFrom('join_token_uses').select('device_id').where('token_id', '=', token.id).execute()
+  if (uses.some((use) => use.device_id === device)) return true
+  if (token.max_uses !== null && uses.length >= token.max_uses) return false
+  await db.insertInto('join_token_uses').values({ token_id: token.id, device_id: device, used_at_ms: nowMs }).execute()
+  return true
 }

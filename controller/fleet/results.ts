@@ -49,7 +49,10 @@ export interface NewMeasurement {
   readonly rebenchmark?: { readonly change: LatencyRatio; readonly drifted: boolean }
 }
 
-/** Keeps a measurement and its histogram; one told twice is kept as the newer report has it. */
+/** Re-benchmarks go on for as long as a variant serves. */
+const KEPT_PER_ROLE = 1_000
+
+/** Keeps a measurement and its histogram; one told twice is kept as the newer report has it. The oldest are dropped. */
 export async function insertMeasurement(db: ControllerDatabase, entry: NewMeasurement): Promise<void> {
   const { measurement, rebenchmark, position } = entry
   const { latencyMs, accuracy, histogram } = measurement
@@ -93,5 +96,23 @@ export async function insertMeasurement(db: ControllerDatabase, entry: NewMeasur
     .insertInto('latency_histograms')
     .values({ measurement_id: kept.id, histogram })
     .onConflict((conflict) => conflict.column('measurement_id').doUpdateSet({ histogram }))
+    .execute()
+  await dropSurplus(db, entry)
+}
+
+async function dropSurplus(db: ControllerDatabase, { deployment, attempt, role }: NewMeasurement): Promise<void> {
+  await db
+    .deleteFrom('measurements')
+    .where('id', 'in', (surplus) =>
+      surplus
+        .selectFrom('measurements')
+        .select('id')
+        .where('deployment_id', '=', deployment)
+        .where('attempt', '=', attempt)
+        .where('role', '=', role)
+        .orderBy('position', 'desc')
+        .limit(-1)
+        .offset(KEPT_PER_ROLE),
+    )
     .execute()
 }

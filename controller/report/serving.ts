@@ -34,7 +34,7 @@ export async function loadServing(db: ControllerDatabase, slots: readonly Slot[]
   return known
 }
 
-/** Newest first. */
+/** Newest first. A re-benchmark names no variant: it is of the one its deployment chose. */
 function measuredVariants(db: ControllerDatabase, deviceId: string, digests: readonly string[]) {
   return db
     .selectFrom('measurements')
@@ -46,8 +46,15 @@ function measuredVariants(db: ControllerDatabase, deviceId: string, digests: rea
         .onRef('trials.attempt', '=', 'measurements.attempt')
         .onRef('trials.trial_id', '=', 'deployments.winner_trial_id'),
     )
-    .select([
-      'measurements.variant_digest',
+    .leftJoin('measurements as chosen', (join) =>
+      join
+        .onRef('chosen.deployment_id', '=', 'measurements.deployment_id')
+        .onRef('chosen.attempt', '=', 'measurements.attempt')
+        .on('chosen.role', '=', 'winner')
+        .on('measurements.role', '=', 'rebenchmark'),
+    )
+    .select(({ fn }) => [
+      fn.coalesce('measurements.variant_digest', 'chosen.variant_digest').as('variant_digest'),
       'measurements.p90_bound_ms',
       'measurements.measured_at_ms',
       'rollouts.model_name',
@@ -55,7 +62,7 @@ function measuredVariants(db: ControllerDatabase, deviceId: string, digests: rea
       'trials.label',
     ])
     .where('measurements.device_id', '=', deviceId)
-    .where('measurements.variant_digest', 'in', digests)
+    .where(({ fn }) => fn.coalesce('measurements.variant_digest', 'chosen.variant_digest'), 'in', digests)
     .orderBy('measurements.id', 'desc')
     .execute()
 }

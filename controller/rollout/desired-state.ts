@@ -10,7 +10,8 @@ type Slots = DesiredState['slots']
 
 /**
  * What a device is to run. The version goes up, on disk before it is ever sent, when the slots differ from what was
- * last issued or its expiry comes near; otherwise the same document as before is given, to the byte.
+ * last issued or its expiry comes near; otherwise the same document as before is given, to the byte. Call it in a
+ * transaction.
  */
 export async function issueDesired(
   db: ControllerDatabase,
@@ -18,23 +19,21 @@ export async function issueDesired(
   device: string,
   nowMs: number,
 ): Promise<DesiredState> {
-  return await db.transaction().execute(async (trx) => {
-    const slots = await loadSlots(trx, device)
-    const text = JSON.stringify(slots)
-    const last = await trx.selectFrom('desired_states').selectAll().where('device_id', '=', device).executeTakeFirst()
-    const row =
-      last?.slots === text && last.expires_at_ms - nowMs > RENEW_BEFORE_MS
-        ? last
-        : { version: (last?.version ?? 0) + 1, issued_at_ms: nowMs, expires_at_ms: nowMs + LIFE_MS, slots: text }
-    if (row !== last)
-      await trx
-        .insertInto('desired_states')
-        .values({ device_id: device, ...row })
-        .onConflict((conflict) => conflict.column('device_id').doUpdateSet(row))
-        .execute()
-    const { version, issued_at_ms: issuedAtMs, expires_at_ms: expiresAtMs } = row
-    return { v: PROTOCOL_VERSION, fleet, device, version, issuedAtMs, expiresAtMs, slots }
-  })
+  const slots = await loadSlots(db, device)
+  const text = JSON.stringify(slots)
+  const last = await db.selectFrom('desired_states').selectAll().where('device_id', '=', device).executeTakeFirst()
+  const row =
+    last?.slots === text && last.expires_at_ms - nowMs > RENEW_BEFORE_MS
+      ? last
+      : { version: (last?.version ?? 0) + 1, issued_at_ms: nowMs, expires_at_ms: nowMs + LIFE_MS, slots: text }
+  if (row !== last)
+    await db
+      .insertInto('desired_states')
+      .values({ device_id: device, ...row })
+      .onConflict((conflict) => conflict.column('device_id').doUpdateSet(row))
+      .execute()
+  const { version, issued_at_ms: issuedAtMs, expires_at_ms: expiresAtMs } = row
+  return { v: PROTOCOL_VERSION, fleet, device, version, issuedAtMs, expiresAtMs, slots }
 }
 
 /**

@@ -1,11 +1,14 @@
 import { isEdgefitError } from '@edgefit/shared'
 import type { DesiredState } from '@edgefit/shared/protocol'
 import type { Logger } from 'pino'
+import { findDevice } from '../fleet/device-registry.ts'
+import type { CommitQueue } from '../store/commit-queue.ts'
 import type { ControllerDatabase } from '../store/schema.ts'
 import { devicesToRenew, issueDesired } from './desired-state.ts'
 
 export interface GoalsOptions {
   readonly db: ControllerDatabase
+  readonly commits: CommitQueue
   readonly fleet: string
   readonly now: () => number
   /** Rejects with UNAVAILABLE without a connection. */
@@ -19,17 +22,18 @@ export interface Goals {
   send(devices: Iterable<string>): void
   /** The broker was reached: sends what was waiting. */
   resume(): void
-  /** Issues anew what nears its expiry. */
+  /** Issues anew what nears its expiry, and tries again what could not be issued. */
   renew(): Promise<void>
   /** Resolves when nothing is under way. */
   drain(): Promise<void>
 }
 
-const SENT_AT_ONCE = 16
+const SENT_AT_ONCE = 64
 
 /** Invariant: a device's goals are sent one after the other, so that an older one never overtakes a newer. */
-export function createGoals({ db, fleet, now, publish, log }: GoalsOptions): Goals {
+export function createGoals({ db, commits, fleet, now, publish, log }: GoalsOptions): Goals {
   const waiting = new Set<string>()
+  const failed = new Set<string>()
   let running: Promise<void> | undefined
   let connected = true
 
@@ -44,18 +48,27 @@ export function createGoals({ db, fleet, now, publish, log }: GoalsOptions): Goa
 
   async function sendOne(device: string): Promise<void> {
     try {
-      await publish(await issueDesired(db, fleet, device, now()))
+      const state = await commits.run(async (trx) => {
+        // It may have left the fleet since it was put on the list.
+        if ((await findDevice(trx, device))?.state !== 'accepted') return undefined
+        return await issueDesired(trx, fleet, device, now())
+      })
+      if (state !== undefined) await publish(state)
     } catch (error) {
       if (isEdgefitError(error, 'UNAVAILABLE')) {
         waiting.add(device)
         connected = false
-      } else log.error({ err: error, device }, 'goal could not be sent')
+        return
+      }
+      log.error({ err: error, device }, 'goal could not be sent; trying again within minutes')
+      failed.add(device)
     }
   }
 
   function send(devices: Iterable<string>): void {
     for (const device of devices) waiting.add(device)
-    if (waiting.size > 0) running ??= run()
+    // Without work `run` ends at once, before it is known to run.
+    if (connected && waiting.size > 0) running ??= run()
   }
 
   return {
@@ -65,7 +78,9 @@ export function createGoals({ db, fleet, now, publish, log }: GoalsOptions): Goa
       send([])
     },
     async renew() {
-      send(await devicesToRenew(db, now()))
+      const again = [...failed]
+      failed.clear()
+      send([...again, ...(await devicesToRenew(db, now()))])
     },
     async drain() {
       while (running !== undefined) await running

@@ -30,7 +30,7 @@ export const RolloutInput = z.strictObject({
     .strictObject({
       budgetS: z
         .int()
-        .min(10, 'must be at least 10 s')
+        .min(1, 'must be at least 1 s')
         .max(7 * DAY_S, 'must be at most 7 days')
         .default(600),
       seed: z.int().nonnegative().default(0),

@@ -126,7 +126,8 @@ export function createRollouts({ db, now, newId, listeningSinceMs, onGoalsChange
     },
     async tick() {
       const nowMs = now()
-      const expiryDue = nowMs >= nextExpiryCheckMs
+      const sinceMs = listeningSinceMs()
+      const expiryDue = nowMs >= nextExpiryCheckMs || nowMs < nextExpiryCheckMs - EXPIRY_CHECK_MS
       if (expiryDue) nextExpiryCheckMs = nowMs + EXPIRY_CHECK_MS
       for (const { id, open } of await loadRunningRollouts(db)) {
         if (!expiryDue && open !== 0) continue
@@ -135,7 +136,7 @@ export function createRollouts({ db, now, newId, listeningSinceMs, onGoalsChange
           if (rollout.state !== 'running') return []
           const { budgetS: searchBudgetS } = DeploymentGoal.shape.search.parse(JSON.parse(rollout.search))
           const deployments = await loadDeploymentFacts(trx, id, 'open')
-          return decideTick({ deployments, searchBudgetS, listeningSinceMs: listeningSinceMs() }, nowMs)
+          return decideTick({ deployments, searchBudgetS, listeningSinceMs: sinceMs }, nowMs)
         })
       }
     },

@@ -9,15 +9,13 @@ import type { ControllerDatabase, ControllerTables } from './schema.ts'
  * Opens fleet state for its one writer, creating and migrating it as needed. WAL with `synchronous=FULL`: a
  * commit that was acknowledged survives a power cut. Close it with `database.destroy()`.
  *
- * @throws EdgefitError CONFLICT where a newer version of Edgefit wrote the file.
+ * @throws EdgefitError CONFLICT where a newer version of Edgefit wrote the file; CONFIG_INVALID where it cannot be
+ * opened or is no database.
  */
 export async function openStore(path: string): Promise<ControllerDatabase> {
-  const sqlite = new Database(path)
-  sqlite.pragma('journal_mode = WAL')
-  sqlite.pragma('synchronous = FULL')
-  sqlite.pragma('foreign_keys = ON')
-  sqlite.pragma('busy_timeout = 5000')
-  const database = kyselyOver(sqlite)
+  const database = kyselyOver(
+    openFile(path, {}, ['journal_mode = WAL', 'synchronous = FULL', 'foreign_keys = ON', 'busy_timeout = 5000']),
+  )
   try {
     const { error } = await migratorFor(database).migrateToLatest()
     if (error !== undefined)
@@ -35,7 +33,8 @@ export async function openStore(path: string): Promise<ControllerDatabase> {
 /**
  * Opens fleet state to read it, beside a running controller or without one.
  *
- * @throws EdgefitError NOT_FOUND where there is none, CONFLICT where it is of another version.
+ * @throws EdgefitError NOT_FOUND where there is none, CONFLICT where it is of another version; CONFIG_INVALID where it
+ * cannot be opened or is no database.
  */
 export async function openStoreForReading(path: string): Promise<ControllerDatabase> {
   if (!existsSync(path))
@@ -43,11 +42,9 @@ export async function openStoreForReading(path: string): Promise<ControllerDatab
       `no fleet state at ${path}: start a controller there first, or name its directory with --data-dir`,
       { code: 'NOT_FOUND' },
     )
-  const sqlite = new Database(path, { readonly: true })
-  sqlite.pragma('busy_timeout = 5000')
-  const database = kyselyOver(sqlite)
+  const database = kyselyOver(openFile(path, { readonly: true }, ['busy_timeout = 5000']))
   try {
-    const applied = await database.selectFrom('kysely_migration').select('name').execute()
+    const applied = await appliedMigrations(database, path)
     const known = Object.keys(MIGRATIONS)
     const same = applied.length === known.length && applied.every((row) => known.includes(row.name))
     if (!same)
@@ -60,6 +57,33 @@ export async function openStoreForReading(path: string): Promise<ControllerDatab
     throw error
   }
   return database
+}
+
+function openFile(path: string, options: Database.Options, pragmas: readonly string[]): Database.Database {
+  let sqlite: Database.Database | undefined
+  try {
+    sqlite = new Database(path, options)
+    for (const pragma of pragmas) sqlite.pragma(pragma)
+    return sqlite
+  } catch (cause) {
+    sqlite?.close()
+    throw unusable(path, cause)
+  }
+}
+
+async function appliedMigrations(database: ControllerDatabase, path: string): Promise<readonly { name: string }[]> {
+  try {
+    return await database.selectFrom('kysely_migration').select('name').execute()
+  } catch (cause) {
+    throw unusable(path, cause)
+  }
+}
+
+function unusable(path: string, cause: unknown): EdgefitError {
+  return new EdgefitError(
+    `${path} cannot be used: check that this user may read and write it and its directory; if it is damaged, restore a copy`,
+    { code: 'CONFIG_INVALID', cause, details: { path } },
+  )
 }
 
 function kyselyOver(sqlite: Database.Database): ControllerDatabase {

@@ -48,6 +48,7 @@ export const EVENT_KINDS = [
   'device-decommissioned',
   'device-labelled',
   'device-notice',
+  'device-duplicated',
   'enrolment-refused',
   'token-created',
   'model-published',
@@ -59,6 +60,7 @@ export const EVENT_KINDS = [
   'deployment-ended',
   'deployment-retried',
   'report-unmatched',
+  'report-refused',
   'latency-drifted',
 ] as const
 export type EventKind = (typeof EVENT_KINDS)[number]
@@ -299,8 +301,10 @@ interface JournalsTable {
   rank: number
 }
 
-/** Every report once: what makes ingest idempotent. */
+/** Every report of the last month once: none is applied twice. */
 interface ReceivedReportsTable {
+  /** SQLite's own number of the row. */
+  rowid: ColumnType<number, never, never>
   device_id: string
   position: number
   received_at_ms: number

@@ -15,8 +15,12 @@ export const Name = z
   )
 export type Name = z.infer<typeof Name>
 
+const MAX_LABELS = 64
+
 /** Free-form operator labels on a device, for example `site=lab`. */
-export const Labels = z.record(Name, z.string().min(1).max(128))
+export const Labels = z
+  .record(Name, z.string().min(1).max(128))
+  .refine((labels) => Object.keys(labels).length <= MAX_LABELS, `may be ${MAX_LABELS} at most`)
 export type Labels = z.infer<typeof Labels>
 
 /** An immutable file and the manifest that lists its chunks. A signature over this covers the whole file. */

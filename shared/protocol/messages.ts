@@ -29,8 +29,10 @@ export const Presence = z.object({
   online: z.boolean(),
   session: Session,
   atMs: z.int(),
-  agentVersion: z.string(),
+  agentVersion: z.string().max(64),
   labels: Labels,
+  /** Named anew by each process of the agent: one that comes back after another has replaced it is a second box. */
+  instance: Session.optional(),
   /** Highest desired version accepted so far: a controller restored from a backup must go on above it. */
   desiredVersion: z.int().nonnegative().optional(),
 })
@@ -148,7 +150,7 @@ export const ReportBody = z.discriminatedUnion('kind', [
 export type ReportBody = z.infer<typeof ReportBody>
 
 /** One journalled report. `seq` counts up per device for ever; the controller keeps each (journal, seq) once. */
-export const Report = z.object({ seq: z.int().positive(), atMs: z.int(), body: ReportBody })
+export const Report = z.object({ seq: z.int().positive().lt(1e12), atMs: z.int(), body: ReportBody })
 export type Report = z.infer<typeof Report>
 
 /**
@@ -181,7 +183,7 @@ export const EnrolRequest = z.object({
   v: z.int(),
   device: Name,
   labels: Labels,
-  agentVersion: z.string(),
+  agentVersion: z.string().max(64),
   nonce: Session,
 })
 export type EnrolRequest = z.infer<typeof EnrolRequest>

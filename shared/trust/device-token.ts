@@ -8,7 +8,7 @@ const LIFE_S = 300
 const CLOCK_SKEW_S = 120
 const TYPE = 'edgefit-sign-in+jwt'
 
-const Claims = z.object({ jti: z.string().min(8).max(64), exp: z.int() })
+const Claims = z.object({ jti: z.string().min(8).max(64), iat: z.int(), exp: z.int() })
 
 export interface DeviceTokenSubject {
   readonly fleet: string
@@ -50,8 +50,9 @@ export async function verifyDeviceToken(
       clockTolerance: CLOCK_SKEW_S,
       currentDate: new Date(nowMs),
     })
-    const { jti, exp } = Claims.parse(payload)
-    return { id: jti, uselessAfterMs: (exp + CLOCK_SKEW_S) * 1000 }
+    const { jti, iat, exp } = Claims.parse(payload)
+    // A device may claim any expiry; what counts is the age.
+    return { id: jti, uselessAfterMs: (Math.min(exp, iat + LIFE_S) + CLOCK_SKEW_S) * 1000 }
   } catch (cause) {
     throw new EdgefitError(`device ${device}: sign-in refused: ${explain(cause)}`, { code: 'AUTH_REFUSED', cause })
   }

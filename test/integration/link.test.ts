@@ -27,6 +27,7 @@ import { type EmbeddedBroker, startEmbeddedBroker } from '../../controller/link/
 import { createEnrolment, type Enrolment } from '../../controller/link/enrolment.ts'
 import { createMqttLink, type MqttLink } from '../../controller/link/mqtt-link.ts'
 import type { DeviceDirectory } from '../../controller/link/ports.ts'
+import { createCommitQueue } from '../../controller/store/commit-queue.ts'
 import { type ControllerDatabase, openStore } from '../../controller/store/index.ts'
 import { aWhile, certificateAuthority, silentLog, temporaryFolder, until } from '../support/link.ts'
 import { CONTROLLER_USER, hasMosquitto, type SecureMosquitto, startSecureMosquitto } from '../support/mosquitto.ts'
@@ -68,7 +69,7 @@ async function startController(
 ): Promise<Controller> {
   const answers: string[] = []
   const enrolment = createEnrolment({ key: controllerKey, directory })
-  const ingest = createIngest({ db, now: Date.now })
+  const ingest = createIngest({ commits: createCommitQueue(db), now: Date.now })
   const link: MqttLink = createMqttLink({
     fleet,
     key: controllerKey,

@@ -1,5 +1,6 @@
 import type { Measurement, Objective, Profile, Trial } from '@edgefit/shared/model'
 import type { Presence, Report, ReportBatch, ReportBody, StatusReport } from '@edgefit/shared/protocol'
+import { EMPTY_HISTOGRAM, encodeHistogram } from '@edgefit/shared/stats'
 import { openStore } from '../../../controller/store/open-store.ts'
 import type { ControllerDatabase, NewDeploymentRow } from '../../../controller/store/schema.ts'
 
@@ -48,7 +49,7 @@ export function measurement(overrides: Partial<Measurement> = {}): Measurement {
     threads: 1,
     throttled: false,
     noise: 0.02,
-    histogram: 'h1:',
+    histogram: encodeHistogram(EMPTY_HISTOGRAM),
     split: 'evaluation',
     runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true },
     runtimeVersion: '1.30.0',

@@ -1,10 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Measurement } from '@edgefit/shared/model'
 import type { Report, ReportBody } from '@edgefit/shared/protocol'
+import { encodeHistogram, histogramRecorder } from '@edgefit/shared/stats'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createIngest } from '../../../controller/fleet/ingest.ts'
+import { pruneReceivedReports } from '../../../controller/fleet/prune-reports.ts'
+import { createCommitQueue } from '../../../controller/store/commit-queue.ts'
 import { openStore } from '../../../controller/store/open-store.ts'
 import type { ControllerDatabase } from '../../../controller/store/schema.ts'
 import {
@@ -118,7 +122,7 @@ describe('createIngest', () => {
 
   async function ingested(batches: readonly Report[][]) {
     const db = await openFleet()
-    const ingest = createIngest({ db, now })
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
     await Promise.all(batches.map((reports) => ingest.accept('pi-1', batchOf(reports))))
     const state = await stateOf(db)
     await db.destroy()
@@ -145,7 +149,7 @@ describe('a batch of reports', () => {
   })
 
   it('is on disk once it is acknowledged, and acknowledged again when it is repeated', async () => {
-    const ingest = createIngest({ db, now })
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
     const batch = batchOf([report(4, status({ phase: 'searching' })), report(5, status({ phase: 'staged' }))])
 
     const seqs = await ingest.accept('pi-1', batch)
@@ -158,12 +162,15 @@ describe('a batch of reports', () => {
   })
 
   it('keeps the histogram apart from the measurement', async () => {
-    const ingest = createIngest({ db, now })
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
+    const recorder = histogramRecorder()
+    recorder.record(5_000_000)
+    const histogram = encodeHistogram(recorder.snapshot())
     const body: ReportBody = {
       kind: 'rebenchmark',
       deploymentId: 'r1-1',
       slot: 'default',
-      measurement: measurement({ histogram: 'buckets' }),
+      measurement: measurement({ histogram }),
       change: { ratio: 1.3, low: 1.2, high: 1.4 },
       drifted: true,
     }
@@ -173,13 +180,13 @@ describe('a batch of reports', () => {
     const row = await db.selectFrom('measurements').selectAll().executeTakeFirstOrThrow()
     expect(row).toMatchObject({ role: 'rebenchmark', drifted: 1, p90_bound_ms: 5.2 })
     expect(JSON.parse(row.measurement).histogram).toBe('')
-    expect(await db.selectFrom('latency_histograms').select('histogram').execute()).toEqual([{ histogram: 'buckets' }])
+    expect(await db.selectFrom('latency_histograms').select('histogram').execute()).toEqual([{ histogram }])
     expect(await db.selectFrom('events').select('kind').execute()).toEqual([{ kind: 'latency-drifted' }])
   })
 
   it('leaves both the time-out and the late success in the event log', async () => {
     await db.updateTable('deployments').set({ status: 'timed_out', reason: 'silent' }).execute()
-    const ingest = createIngest({ db, now })
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
 
     await ingest.accept('pi-1', batchOf([report(1, status({ status: 'succeeded', phase: null }))]))
 
@@ -189,7 +196,7 @@ describe('a batch of reports', () => {
   })
 
   it('takes the reports of a wiped device, whose sequence starts again', async () => {
-    const ingest = createIngest({ db, now })
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
     await ingest.accept('pi-1', batchOf([report(90, status({ phase: 'searching' }))]))
 
     await ingest.accept('pi-1', batchOf([report(1, status({ phase: 'downloading' }))], 'journal-0002'))
@@ -199,7 +206,7 @@ describe('a batch of reports', () => {
 
   it('acknowledges a report about an unknown deployment, or that of another device, and changes nothing', async () => {
     await insertDevice(db, 'pi-2')
-    const ingest = createIngest({ db, now })
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
 
     const seqs = await ingest.accept('pi-2', batchOf([report(1, status({ status: 'failed', phase: null }))]))
 
@@ -208,9 +215,116 @@ describe('a batch of reports', () => {
     expect(await db.selectFrom('events').select('kind').execute()).toEqual([{ kind: 'report-unmatched' }])
   })
 
+  const result = (changes: Partial<Measurement>, attempt = 1): ReportBody => ({
+    kind: 'result',
+    deploymentId: 'r1-1',
+    attempt,
+    verdict: 'met',
+    baseline: measurement(),
+    winner: { trialId: 1, digest: digest(7), measurement: measurement(changes) },
+    losses: {},
+    reasons: [],
+  })
+  const rebenchmark = (measuredAtMs: number): ReportBody => ({
+    kind: 'rebenchmark',
+    deploymentId: 'r1-1',
+    slot: 'default',
+    measurement: measurement({ measuredAtMs }),
+    change: { ratio: 1, low: 0.9, high: 1.1 },
+    drifted: false,
+  })
+
+  it.each<[string, ReportBody, RegExp]>([
+    ['an attempt to come', result({}, 2), /attempt 2 was never asked for/],
+    [
+      'a trial without end',
+      { kind: 'trial', deploymentId: 'r1-1', attempt: 1, trial: trial(2 ** 40) },
+      /at most 10000/,
+    ],
+    ['a latency below zero', result({ latencyMs: { p50: 1, p90: -2, p99: 3, p90Bound: 2, count: 9 } }), /p90: -2/],
+    [
+      'a variant infinitely fast',
+      result({
+        againstBaseline: { latencyRatio: { ratio: 0, low: 0, high: 1 }, sqnrDb: null, paired: null, difference: null },
+      }),
+      /latencyRatio.ratio: 0/,
+    ],
+    ['a histogram that is none', result({ histogram: 'AAAA' }), /histogram/],
+  ])('keeps nothing of %s but an event, and is acknowledged', async (_, body, fault) => {
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
+
+    expect(await ingest.accept('pi-1', batchOf([report(1, body)]))).toEqual([1])
+
+    expect(await db.selectFrom('measurements').select('id').execute()).toEqual([])
+    expect(await db.selectFrom('trials').select('trial_id').execute()).toEqual([])
+    const [event] = await db.selectFrom('events').selectAll().execute()
+    expect(event).toMatchObject({ kind: 'report-refused', subject: 'deployment:r1-1' })
+    expect(event?.data).toMatch(fault)
+  })
+
+  it('leaves a hundred events an hour of a device that never stops', async () => {
+    let nowMs = NOW_MS
+    const ingest = createIngest({ commits: createCommitQueue(db), now: () => nowMs })
+    const notices = (from: number) =>
+      Array.from({ length: 150 }, (_, n) => report(from + n, { kind: 'notice', code: 'disk', message: 'full' }))
+
+    await ingest.accept('pi-1', batchOf(notices(1)))
+    expect(await db.selectFrom('events').select('id').execute()).toHaveLength(100)
+
+    nowMs += 3_600_000
+    await ingest.accept('pi-1', batchOf(notices(1001)))
+    expect(await db.selectFrom('events').select('id').execute()).toHaveLength(200)
+  })
+
+  it('keeps the newest thousand of ever more re-benchmarks', async () => {
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
+    const bodies = Array.from({ length: 1_003 }, (_, n) => report(n + 1, rebenchmark(NOW_MS + n)))
+
+    await ingest.accept('pi-1', batchOf(bodies))
+
+    const kept = await db.selectFrom('measurements').select('measured_at_ms').orderBy('id').execute()
+    expect(kept).toHaveLength(1_000)
+    expect(kept.at(0)?.measured_at_ms).toBe(NOW_MS + 3)
+    expect(await db.selectFrom('latency_histograms').select('measurement_id').execute()).toHaveLength(1_000)
+  })
+
+  it('is not taken from a device that begins journals without end', async () => {
+    await db
+      .insertInto('journals')
+      .values(Array.from({ length: 1_000 }, (_, rank) => ({ device_id: 'pi-1', journal: `journal-${rank}x`, rank })))
+      .execute()
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
+
+    await expect(ingest.accept('pi-1', batchOf([report(1, status())], 'one-too-many'))).rejects.toMatchObject({
+      code: 'CONFLICT',
+    })
+  })
+
+  it('changes nothing when it comes again after it was forgotten', async () => {
+    let nowMs = NOW_MS
+    const ingest = createIngest({ commits: createCommitQueue(db), now: () => nowMs })
+    const batch = batchOf([
+      report(1, status({ phase: 'searching' })),
+      report(2, result({})),
+      report(3, rebenchmark(NOW_MS)),
+    ])
+    await ingest.accept('pi-1', batch)
+    nowMs += 29 * 86_400_000
+    await pruneReceivedReports(db, nowMs)
+    expect(await db.selectFrom('received_reports').selectAll().execute()).toHaveLength(3)
+    const before = await stateOf(db)
+
+    nowMs += 2 * 86_400_000
+    await pruneReceivedReports(db, nowMs)
+    expect(await db.selectFrom('received_reports').selectAll().execute()).toEqual([])
+    await ingest.accept('pi-1', batch)
+
+    expect(await stateOf(db)).toEqual(before)
+  })
+
   it('refuses a device that is not accepted without holding up the others', async () => {
     await insertDevice(db, 'stranger', { state: 'pending' })
-    const ingest = createIngest({ db, now })
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
 
     const [refused, taken] = await Promise.allSettled([
       ingest.accept('stranger', batchOf([report(1, status())])),
@@ -229,7 +343,7 @@ describe('a batch of reports', () => {
         .values(deploymentRow({ id: `r1-${n}`, device_id: `pi-${n}` }))
         .execute()
     }
-    const ingest = createIngest({ db, now })
+    const ingest = createIngest({ commits: createCommitQueue(db), now })
 
     await Promise.all(
       Array.from({ length: 40 }, (_, n) =>

@@ -1,6 +1,6 @@
 import { isEdgefitError } from '@edgefit/shared'
 import { decodeHistogram, histogramQuantileNs, mergeHistograms } from '@edgefit/shared/stats'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { LatencyReport, queryLatencyReport, type ReportFilters } from '../../../controller/report/index.ts'
 import { CPUS, type LatencyFleet, latencyFleet, NOW_MS } from '../../support/latency-fleet.ts'
 import { largeFleet, mixedFleet } from '../../support/latency-scene.ts'
@@ -93,6 +93,23 @@ describe('the rows of a latency report', () => {
     expect(serving).toMatchObject({ model: { name: 'shelf-detector', version: 2 } })
     expect(serving?.p90BoundMs).toBeGreaterThan(0)
     expect(warnings.map(({ code }) => code)).toEqual(['not-serving'])
+  })
+
+  it('say of what still serves how it was last measured', async () => {
+    const own = await mixedFleet()
+    onTestFinished(() => own.close())
+    const [served] = await own.db.selectFrom('deployments').select('id').where('device_id', '=', 'aisle-5').execute()
+    await own.rebenchmark(served?.id ?? '', {
+      medianMs: 40,
+      change: { ratio: 3, low: 2.9, high: 3.1 },
+      drifted: true,
+      atMs: NOW_MS - 1,
+    })
+
+    const { rows } = await queryLatencyReport(own.db, { device: 'aisle-5' }, NOW_MS)
+
+    expect(rows[0]?.serving).toMatchObject({ model: { version: 2 }, measuredAtMs: NOW_MS - 1 })
+    expect(rows[0]?.serving?.p90BoundMs).toBeGreaterThan(39)
   })
 
   it('follow a search that is under way', async () => {

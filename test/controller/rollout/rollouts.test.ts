@@ -9,6 +9,7 @@ import { planRollout } from '../../../controller/rollout/plan-rollout.ts'
 import { RolloutInput } from '../../../controller/rollout/rollout-input.ts'
 import { loadRollout } from '../../../controller/rollout/rollout-view.ts'
 import { createRollouts, type Rollouts } from '../../../controller/rollout/rollouts.ts'
+import { createCommitQueue } from '../../../controller/store/commit-queue.ts'
 import { openStore } from '../../../controller/store/open-store.ts'
 import type { ControllerDatabase } from '../../../controller/store/schema.ts'
 import { silentLog } from '../../support/link.ts'
@@ -48,7 +49,7 @@ function input(overrides: object = {}) {
 async function tell(device: string, deploymentId: string, overrides: Parameters<typeof status>[0]) {
   seq += 1
   const body = status({ deploymentId, ...overrides })
-  await createIngest({ db, now: () => nowMs }).accept(device, batchOf([report(seq, body)]))
+  await createIngest({ commits: createCommitQueue(db), now: () => nowMs }).accept(device, batchOf([report(seq, body)]))
 }
 
 const succeeded = { status: 'succeeded', phase: null, reason: 'objective-met', outcome: 'activated' } as const
@@ -248,7 +249,14 @@ describe('createGoals', () => {
       sent.push(state)
       return Promise.resolve()
     }
-    const goals = createGoals({ db, fleet: 'default', now: () => nowMs, publish, log: silentLog })
+    const goals = createGoals({
+      db,
+      commits: createCommitQueue(db),
+      fleet: 'default',
+      now: () => nowMs,
+      publish,
+      log: silentLog,
+    })
     goals.send(['pi-1'])
     await goals.drain()
     await rollouts.create(input(), true)
@@ -262,13 +270,46 @@ describe('createGoals', () => {
     ])
   })
 
+  it('sends what was asked for while the broker was away, however often that was', async () => {
+    const sent: string[] = []
+    let reachable = false
+    const publish = ({ device }: DesiredState) => {
+      if (!reachable) return Promise.reject(new EdgefitError('no broker', { code: 'UNAVAILABLE' }))
+      sent.push(device)
+      return Promise.resolve()
+    }
+    const goals = createGoals({
+      db,
+      commits: createCommitQueue(db),
+      fleet: 'default',
+      now: () => nowMs,
+      publish,
+      log: silentLog,
+    })
+    goals.send(['pi-1'])
+    await goals.drain()
+    goals.send(['pi-2'])
+
+    reachable = true
+    goals.resume()
+    await expect.poll(() => [...sent].sort()).toEqual(['pi-1', 'pi-2'])
+    await goals.drain()
+  })
+
   it('issues anew what nears its expiry, of accepted devices alone', async () => {
     const sent: string[] = []
     const publish = ({ device, version }: DesiredState) => {
       sent.push(`${device} ${version}`)
       return Promise.resolve()
     }
-    const goals = createGoals({ db, fleet: 'default', now: () => nowMs, publish, log: silentLog })
+    const goals = createGoals({
+      db,
+      commits: createCommitQueue(db),
+      fleet: 'default',
+      now: () => nowMs,
+      publish,
+      log: silentLog,
+    })
     await issueDesired(db, 'default', 'pi-1', nowMs)
     await issueDesired(db, 'default', 'stranger', nowMs)
 
@@ -286,7 +327,7 @@ describe('planRollout', () => {
   it('tells who matches, what has to travel and what the class has shown', async () => {
     await db.updateTable('devices').set({ hardware_class: 'a72-0123456789ab' }).where('id', '=', 'pi-1').execute()
     await rollouts.create(input({ selector: 'device=pi-1' }), true)
-    await createIngest({ db, now: () => nowMs }).accept(
+    await createIngest({ commits: createCommitQueue(db), now: () => nowMs }).accept(
       'pi-1',
       batchOf([
         report(1, {

@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { sql } from 'kysely'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { lockDataDirectory } from '../../../controller/store/data-lock.ts'
 import { openStore, openStoreForReading } from '../../../controller/store/open-store.ts'
 
 let directory: string
@@ -73,6 +74,25 @@ describe('openStore', () => {
     await expect(sql`DELETE FROM events`.execute(db)).rejects.toThrow(/append-only/)
     await db.destroy()
   })
+})
+
+it.each([
+  ['to write', openStore],
+  ['to read', openStoreForReading],
+])('refuses %s what is no database, and names the file', async (_, open) => {
+  writeFileSync(path, 'not a database '.repeat(500))
+
+  await expect(open(path)).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining(path) })
+})
+
+it('refuses a data directory that is none, or is in use', async () => {
+  writeFileSync(path, '')
+  await expect(lockDataDirectory(path)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+
+  const lock = await lockDataDirectory(join(directory, 'new'))
+  await expect(lockDataDirectory(join(directory, 'new'))).rejects.toMatchObject({ code: 'CONFLICT' })
+  lock.release()
+  ;(await lockDataDirectory(join(directory, 'new'))).release()
 })
 
 describe('openStoreForReading', () => {

@@ -17,6 +17,19 @@ describe('device tokens', () => {
     })
   })
 
+  it('become worthless with their age, whatever end they claim', async () => {
+    const eternal = await new SignJWT()
+      .setProtectedHeader({ alg: 'EdDSA', typ: 'edgefit-sign-in+jwt' })
+      .setSubject(subject.device)
+      .setAudience('edgefit:lab')
+      .setIssuedAt(nowMs / 1000)
+      .setExpirationTime(nowMs / 1000 + 1e9)
+      .setJti('for-ever-1')
+      .sign(key.privateKey)
+
+    expect(await verifyDeviceToken(eternal, expected)).toEqual({ id: 'for-ever-1', uselessAfterMs: nowMs + 420_000 })
+  })
+
   it.each([
     ['lived out', { nowMs: nowMs + 421_000 }],
     ['made far in the future', { nowMs: nowMs - 121_000 }],
