@@ -1,5 +1,6 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { describeFailure } from '@edgefit/shared'
 import { openArtifactStore } from '@edgefit/shared/artifact'
 import type { Profile } from '@edgefit/shared/model'
 import type { ReportBody } from '@edgefit/shared/protocol'
@@ -35,6 +36,7 @@ export interface AgentOptions {
   readonly limits: LabLimits
   readonly onActivate: string | undefined
   readonly now: () => number
+  readonly monotonicNow: () => number
   readonly random: () => number
   readonly log: Logger
 }
@@ -48,7 +50,7 @@ const WINDOW_POLL_MS = 20_000
 
 /** The composition root: the only place that knows every part. */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
-  const { stateDir, runner, limits, now, random, log } = options
+  const { stateDir, runner, limits, now, monotonicNow, random, log } = options
   await mkdir(stateDir, { recursive: true })
   const identity = await loadIdentity(stateDir)
   const lock = lockState(stateDir)
@@ -60,7 +62,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
 
   const outbox = await createOutbox(database, { now })
   const report = async (body: ReportBody) => void (await outbox.add(body))
-  const profiles = createProfileCache(database, options.profileKey, options.measureProfile)
+  const profiles = createProfileCache(database, options.profileKey, options.measureProfile, stopping.signal)
   const desired = createDesiredGate({ db: database, identity, now })
   const session = createSession({
     identity,
@@ -99,6 +101,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     },
     onActivate: options.onActivate,
     now,
+    monotonicNow,
   })
 
   const store = sqliteDeploymentStore(database, now)
@@ -111,7 +114,7 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
         report(body).catch((error: unknown) => log.warn({ err: error, slot }, 'progress not journalled'))
       },
       windowOpen: () => isWindowOpen(goal.schedule.maintenance, now()),
-      now,
+      monotonicNow,
       windowPollMs: WINDOW_POLL_MS,
     }
     const end = await runDeployment(slot, goal, record, ports, signal)
@@ -128,7 +131,10 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       const body = await rebenchmark(slot, deployment.goal, { stateDir, slots, runner, limits, now }, stopping.signal)
       if (body !== undefined) await report(body)
     } catch (error) {
-      if (!stopping.signal.aborted) log.warn({ err: error, slot }, 're-benchmark failed')
+      if (stopping.signal.aborted) return
+      log.warn({ err: error, slot }, 're-benchmark failed')
+      const message = `slot ${slot}: ${describeFailure(error).text}`.slice(0, 4000)
+      await report({ kind: 'notice', code: 'rebenchmark-failed', message }).catch(() => undefined)
     }
   })
 
@@ -144,19 +150,21 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       const goals = deployments.flatMap(({ goal: { model, dataset } }) =>
         [model.artifact, dataset.artifact].flatMap(({ digest, manifest }) => [digest, manifest.digest]),
       )
-      await artifacts.retain([...goals, ...results])
-      await removeOthers(join(stateDir, 'datasets'), wanted)
+      try {
+        await work.retain([...goals, ...results])
+        await removeOthers(join(stateDir, 'datasets'), wanted)
+      } catch (error) {
+        log.warn({ err: error }, 'what is no longer needed could not be deleted')
+      }
     },
-    onError: (slot, error) =>
-      log.error({ err: error, slot }, 'deployment stopped by a fault of the agent; it goes on at the next start'),
+    onError: (slot, error) => log.error({ err: error, slot }, 'fault of the agent or its disk; the slot tries again'),
   })
 
   session.onDesired(async (outcome) => {
     if (outcome.kind === 'accepted') await supervisor.apply(outcome.state.slots)
-    else for (const body of refusedReports(outcome)) await report(body)
+    else await supervisor.refuse(refusedReports(outcome))
   })
 
-  await slots.tidy()
   await rm(join(stateDir, 'work'), { recursive: true, force: true })
   await supervisor.start()
   session.start()

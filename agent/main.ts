@@ -14,6 +14,7 @@ async function main(): Promise<void> {
     stderr: process.stderr,
     signal: stop.signal,
     now: Date.now,
+    monotonicNow: performance.now.bind(performance),
     random: Math.random,
   }
   const program = new Command('edgefit-agent')

@@ -14,13 +14,14 @@ export interface BenchPorts {
   readonly runner: JobRunner
   readonly profile: Profile
   readonly now: () => number
+  readonly monotonicNow: () => number
   readonly onStep: (what: string) => void
 }
 
 /** Measures one file as it is, with the runtime settings that suit it best within the box's limits. */
 export async function bench(options: DataOptions, ports: BenchPorts, signal: AbortSignal): Promise<Measurement> {
   const { modelPath, npzPath } = options
-  const { runner, profile, now } = ports
+  const { runner, profile, now, monotonicNow } = ports
   const workDir = await mkdtemp(join(tmpdir(), 'edgefit-bench-'))
   try {
     const datasetDir = join(workDir, 'dataset')
@@ -37,6 +38,7 @@ export async function bench(options: DataOptions, ports: BenchPorts, signal: Abo
       workDir,
       calibrationThreads,
       now,
+      monotonicNow,
       limits,
     })
     ports.onStep('timing runtime settings')

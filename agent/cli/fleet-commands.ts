@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import { pino } from 'pino'
 import { startAgent } from '../agent.ts'
 import { type EnrolResult, enrol } from '../link/enrol.ts'
@@ -69,7 +69,11 @@ function runCommand(io: CliIo): Command {
       '--on-activate <command>',
       'shell command that tells the application of a new model (EDGEFIT_SLOT, EDGEFIT_MODEL, EDGEFIT_RUNTIME)',
     )
-    .option('--log-level <level>', 'trace, debug, info, warn or error', 'info')
+    .addOption(
+      new Option('--log-level <level>', 'least important lines to log')
+        .choices(['trace', 'debug', 'info', 'warn', 'error'])
+        .default('info'),
+    )
     .addHelpText(
       'after',
       '\nExample:\n  edgefit-agent run --state /var/lib/edgefit-agent --on-activate "systemctl reload my-app"',
@@ -91,6 +95,7 @@ function runCommand(io: CliIo): Command {
         limits: DEFAULT_LIMITS,
         onActivate: flags.onActivate,
         now: io.now,
+        monotonicNow: io.monotonicNow,
         random: io.random,
         log: pino({ level: flags.logLevel, base: null }),
       })

@@ -8,6 +8,7 @@ export interface CliIo {
   readonly signal: AbortSignal
   /** Epoch milliseconds. */
   readonly now: () => number
+  readonly monotonicNow: () => number
   readonly random: () => number
 }
 

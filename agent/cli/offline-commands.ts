@@ -90,7 +90,8 @@ function optimizeCommand(io: CliIo): Command {
       progress.step('profiling this box')
       const profile = await box.profile(io.signal)
       const { data: npzPath, out: outDir, seed } = flags
-      const ports = { runner: box.runner, profile, now: io.now, onEvent: showStudy(progress) }
+      const { now, monotonicNow } = io
+      const ports = { runner: box.runner, profile, now, monotonicNow, onEvent: showStudy(progress) }
       const report = await optimize({ modelPath, npzPath, outDir, task, seed, wanted }, ports, io.signal)
       progress.done()
       if (report.verdict === 'infeasible') process.exitCode = 1
@@ -129,7 +130,9 @@ function benchCommand(io: CliIo): Command {
       async (modelPath: string, flags: LimitOptions & TaskOptions & { data: string; seed: number; json?: boolean }) => {
         const progress = progressOf(io, flags.json ?? false)
         const box = await openBox(flags)
-        const ports = { runner: box.runner, profile: await box.profile(io.signal), now: io.now, onStep: progress.step }
+        const profile = await box.profile(io.signal)
+        const { now, monotonicNow } = io
+        const ports = { runner: box.runner, profile, now, monotonicNow, onStep: progress.step }
         const options = { modelPath, npzPath: flags.data, task: taskOf(flags), seed: flags.seed }
         const measurement = await bench(options, ports, io.signal)
         progress.done()

@@ -1,9 +1,8 @@
 import { copyFile, mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseJsonWith } from '@edgefit/shared'
-import { digestFile } from '@edgefit/shared/artifact'
+import { digestFile, writeFileAtomic } from '@edgefit/shared/artifact'
 import { type Objective, type OptimizeReport, type Profile, Recipe, type Task } from '@edgefit/shared/model'
-import { writeFileDurably } from '../deploy/durable.ts'
 import { prepareModelAndData } from '../deploy/prepare.ts'
 import type { JobRunner } from '../measure/runner.ts'
 import { applyRecipe } from '../search/apply-recipe.ts'
@@ -29,6 +28,7 @@ export interface OptimizePorts {
   readonly runner: JobRunner
   readonly profile: Profile
   readonly now: () => number
+  readonly monotonicNow: () => number
   readonly onEvent: (event: StudyEvent) => void
 }
 
@@ -58,7 +58,8 @@ export async function optimize(
     await prepareModelAndData({ modelPath, npzPath, datasetDir: dataset.dir, split, task }, ports.runner, signal)
 
     const base = { source, dataset, split, task, workDir, profile: ports.profile }
-    const shared = { runner: ports.runner, limits: DEFAULT_LIMITS, now: ports.now, onEvent: ports.onEvent }
+    const { runner, now, monotonicNow, onEvent } = ports
+    const shared = { runner, limits: DEFAULT_LIMITS, now, monotonicNow, onEvent }
     const result: StudyResult =
       recipe === undefined && wanted.kind === 'search'
         ? await fitModel(
@@ -104,7 +105,11 @@ async function writeResults(outDir: string, { winner }: StudyResult, report: Opt
     await rm(recipePath, { force: true })
   } else {
     await copyFile(winner.path, variantPath)
-    await writeFileDurably(recipePath, `${JSON.stringify(winner.recipe, null, 2)}\n`)
+    await writeFileAtomic(recipePath, jsonDocument(winner.recipe))
   }
-  await writeFileDurably(join(outDir, 'report.json'), `${JSON.stringify(report, null, 2)}\n`)
+  await writeFileAtomic(join(outDir, 'report.json'), jsonDocument(report))
+}
+
+function jsonDocument(value: unknown): Uint8Array {
+  return Buffer.from(`${JSON.stringify(value, null, 2)}\n`)
 }

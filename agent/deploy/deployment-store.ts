@@ -1,5 +1,5 @@
-import { parseJsonWith } from '@edgefit/shared'
 import { DeploymentGoal } from '@edgefit/shared/protocol'
+import * as z from 'zod'
 import type { AgentDatabase, AgentTables } from '../store/database.ts'
 import { DeploymentRecord } from './record.ts'
 
@@ -9,7 +9,12 @@ export interface SlotDeployment {
   readonly record: DeploymentRecord
 }
 
-/** What each slot is to run and how far that has come. Committed to disk when a promise resolves. */
+/**
+ * What each slot is to run and how far that has come. Committed to disk when a promise resolves.
+ *
+ * A row that another version of the agent has written in another shape counts as none: the controller sends the goals
+ * anew with every connection.
+ */
 export interface DeploymentStore {
   all(): Promise<readonly SlotDeployment[]>
   get(slot: string): Promise<SlotDeployment | undefined>
@@ -17,10 +22,14 @@ export interface DeploymentStore {
   remove(slot: string): Promise<void>
 }
 
+const Row = z.object({ slot: z.string(), goal: DeploymentGoal, record: DeploymentRecord })
+
 export function sqliteDeploymentStore(database: AgentDatabase, now: () => number): DeploymentStore {
   return {
     async all() {
-      return (await database.selectFrom('deployments').selectAll().orderBy('slot').execute()).map(parseRow)
+      return (await database.selectFrom('deployments').selectAll().orderBy('slot').execute()).flatMap(
+        (row) => parseRow(row) ?? [],
+      )
     },
     async get(slot) {
       const row = await database.selectFrom('deployments').selectAll().where('slot', '=', slot).executeTakeFirst()
@@ -45,10 +54,7 @@ export function sqliteDeploymentStore(database: AgentDatabase, now: () => number
   }
 }
 
-function parseRow({ slot, goal, state }: AgentTables['deployments']): SlotDeployment {
-  return {
-    slot,
-    goal: parseJsonWith(DeploymentGoal, goal, `the stored goal of slot ${slot}`, 'INTERNAL'),
-    record: parseJsonWith(DeploymentRecord, state, `the stored deployment of slot ${slot}`, 'INTERNAL'),
-  }
+function parseRow({ slot, goal, state }: AgentTables['deployments']): SlotDeployment | undefined {
+  const parsed = Row.safeParse({ slot, goal: JSON.parse(goal), record: JSON.parse(state) })
+  return parsed.data
 }

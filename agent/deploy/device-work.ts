@@ -2,7 +2,8 @@ import { rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { EdgefitError } from '@edgefit/shared'
 import type { ArtifactStore } from '@edgefit/shared/artifact'
-import { type ArtifactRef, type Profile, recipeDigest } from '@edgefit/shared/model'
+import { unpackNpz } from '@edgefit/shared/dataset'
+import { type ArtifactRef, type Digest, type Profile, recipeDigest } from '@edgefit/shared/model'
 import type { DeploymentGoal, ReportBody } from '@edgefit/shared/protocol'
 import type { JobRunner } from '../measure/runner.ts'
 import type { LabLimits } from '../search/child-lab.ts'
@@ -28,14 +29,29 @@ export interface DeviceWorkPorts {
   /** A shell command that tells the box's application of a change; undefined for none. */
   readonly onActivate: string | undefined
   readonly now: () => number
+  readonly monotonicNow: () => number
 }
 
 const INSPECT_TIMEOUT_MS = 10 * 60_000
 
+export interface DeviceWork extends DeploymentWork {
+  /** Deletes all artifacts but these and those that a deployment needs and no record names yet. */
+  retain(digests: readonly Digest[]): Promise<void>
+}
+
 /** The steps of a deployment as this box does them. */
-export function createDeviceWork(ports: DeviceWorkPorts): DeploymentWork {
+export function createDeviceWork(ports: DeviceWorkPorts): DeviceWork {
   const { artifacts, slots, runner } = ports
-  const work: DeploymentWork = {
+  /** By deployment: between the end of its search and its staging, the record of the winner may not be saved yet. */
+  const winners = new Map<string, Digest>()
+  let retaining: Promise<unknown> = Promise.resolve()
+  return {
+    async retain(digests) {
+      const done = artifacts.retain([...digests, ...winners.values()])
+      retaining = done.catch(() => undefined)
+      await done
+    },
+
     async download({ model, dataset }, onProgress, signal) {
       const refs = [model.artifact, dataset.artifact]
       const bytesTotal = refs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0)
@@ -64,10 +80,13 @@ export function createDeviceWork(ports: DeviceWorkPorts): DeploymentWork {
       const profile = await ports.profile(signal)
       const { model, dataset, objective, search } = goal
       const workDir = join(ports.stateDir, 'work', goal.deploymentId)
+      const datasetDir = datasetDirectory(ports.stateDir, dataset.artifact.digest)
+      // It was unpacked to be verified; days may have passed since.
+      await unpackNpz(artifacts.path(dataset.artifact.digest), datasetDir, signal)
       const { digest, sizeBytes } = model.artifact
       const input = {
         source: { path: artifacts.path(digest), digest, sizeBytes },
-        dataset: { dir: datasetDirectory(ports.stateDir, dataset.artifact.digest), digest: dataset.artifact.digest },
+        dataset: { dir: datasetDir, digest: dataset.artifact.digest },
         split: dataset.split,
         task: model.task,
         objective,
@@ -76,58 +95,79 @@ export function createDeviceWork(ports: DeviceWorkPorts): DeploymentWork {
         profile,
       }
       const onEvent = studyReporter(goal, report)
-      const { runner, studies: store, limits, now } = ports
-      const result = await fitModel(input, { runner, store, limits, now, onEvent }, signal)
-      await report.onReport(resultReport(goal, result))
-      // In the artifact store before it is on record: a restart then stages it without searching again.
-      if (result.winner !== null) await artifacts.put(result.winner.path)
-      await rm(workDir, { recursive: true, force: true })
-      return searchResult(result)
+      const { studies: store, limits, now, monotonicNow } = ports
+      try {
+        const result = await fitModel(input, { runner, store, limits, now, monotonicNow, onEvent }, signal)
+        await report.onReport(resultReport(goal, result))
+        if (result.winner !== null) {
+          winners.set(goal.deploymentId, result.winner.digest)
+          await retaining
+          // In the artifact store before it is on record: a restart then stages it without searching again.
+          await artifacts.put(result.winner.path)
+        }
+        return searchResult(result)
+      } finally {
+        await rm(workDir, { recursive: true, force: true })
+      }
     },
 
-    async stage(slot, goal, { winner }) {
+    async stage(slot, goal, { winner }, signal) {
       if (winner === null) throw new EdgefitError('there is no winner to stage', { code: 'INTERNAL' })
-      await artifacts.verify(winner.digest)
+      await artifacts.verify(winner.digest, signal)
       const path = artifacts.path(winner.digest)
-      return await slots.stage(path, await runtimeDocument(slot, goal, winner, path, ports.now()))
+      const version = await slots.stage(path, await runtimeDocument(slot, goal, winner, path, ports.now()))
+      winners.delete(goal.deploymentId)
+      return version
     },
 
     async activate(slot, version, signal) {
       await slots.activate(slot, version)
-      await tellApplication(slot, signal)
+      await tellApplication(ports, slot, signal)
     },
 
-    async confirm(slot, signal) {
+    async confirm(slot, version, signal) {
       const active = await slots.active(slot)
-      if (active === undefined) throw new EdgefitError(`slot ${slot} serves nothing`, { code: 'INTERNAL' })
+      if (active?.version !== version) {
+        throw new EdgefitError(`slot ${slot} serves ${active?.version ?? 'nothing'} instead of ${version}`, {
+          code: 'INTERNAL',
+        })
+      }
       const job = { kind: 'inspect', modelPath: active.modelPath, samples: null } as const
       const inspected = await runner.run<'inspect'>(job, { timeoutMs: INSPECT_TIMEOUT_MS }, signal)
       if (inspected.kind === 'failed') {
         throw new EdgefitError(`the active model does not load: ${inspected.message}`, { code: 'INTERNAL' })
       }
-      await slots.tidy()
+      // Two models stay. What cannot be deleted now is deleted by the next staging, and no reason to roll back.
+      await slots.tidy(slot).catch(() => undefined)
     },
 
     async rollBack(slot, signal) {
       const returned = await slots.rollBack(slot)
       // What serves is the pointer's business: an application that refuses its old model too changes nothing about it.
-      if (returned) await tellApplication(slot, signal).catch(() => signal.throwIfAborted())
+      if (returned) await tellApplication(ports, slot, signal).catch(() => signal.throwIfAborted())
       return returned
     },
 
+    async serving(slot) {
+      return (await slots.active(slot))?.version
+    },
+
     async running(slot) {
-      return (await slots.active(slot))?.runtime.variant.digest ?? null
+      return (await slots.active(slot))?.runtime?.variant.digest ?? null
     },
   }
+}
 
-  const tellApplication = async (slot: string, signal: AbortSignal) => {
-    if (ports.onActivate === undefined) return
-    const folder = join(ports.stateDir, 'active', slot)
-    const names = { name: slot, modelPath: join(folder, 'model.onnx'), runtimePath: join(folder, 'runtime.json') }
-    await stat(names.modelPath)
-    await runActivationHook(ports.onActivate, names, signal)
-  }
-  return work
+async function tellApplication(
+  { onActivate, stateDir }: DeviceWorkPorts,
+  slot: string,
+  signal: AbortSignal,
+): Promise<void> {
+  if (onActivate === undefined) return
+  const folder = join(stateDir, 'active', slot)
+  const names = { name: slot, modelPath: join(folder, 'model.onnx'), runtimePath: join(folder, 'runtime.json') }
+  await stat(names.modelPath)
+  await runActivationHook(onActivate, names, signal)
 }
 
 type SearchReporter = Parameters<DeploymentWork['search']>[1]

@@ -1,6 +1,7 @@
 import { describeFailure, EdgefitError, type ErrorCode } from '@edgefit/shared'
+import { asDiskFull } from '@edgefit/shared/artifact'
 import type { ReasonCode } from '@edgefit/shared/model'
-import type { ReportBody } from '@edgefit/shared/protocol'
+import type { StatusReport } from '@edgefit/shared/protocol'
 import type { Terminal } from './record.ts'
 
 /** Failures that another try on the same box cannot mend are `rejected`, the others `failed`. */
@@ -18,13 +19,10 @@ const ENDS: Partial<Record<ErrorCode, readonly [Terminal['status'], ReasonCode]>
 }
 
 export function terminalOf(error: unknown, outcome: Terminal['outcome']): Terminal {
-  const message = describeFailure(error).text.slice(0, 4000)
-  if (error instanceof EdgefitError) {
-    const [status, reason] = ENDS[error.code] ?? (['failed', 'internal'] as const)
-    return { status, reason, message, outcome }
-  }
-  const full = error instanceof Error && 'code' in error && error.code === 'ENOSPC'
-  return { status: 'failed', reason: full ? 'disk-full' : 'internal', message, outcome }
+  const known = asDiskFull(error, 'the state folder')
+  const message = describeFailure(known).text.slice(0, 4000)
+  const [status, reason] = (known instanceof EdgefitError && ENDS[known.code]) || (['failed', 'internal'] as const)
+  return { status, reason, message, outcome }
 }
 
 interface RefusedGoals {
@@ -34,7 +32,7 @@ interface RefusedGoals {
 }
 
 /** A desired state that this agent cannot use ends the deployments it names, instead of leaving them to time out. */
-export function refusedReports({ code, message, deployments }: RefusedGoals): readonly ReportBody[] {
+export function refusedReports({ code, message, deployments }: RefusedGoals): readonly StatusReport[] {
   const reason = code === 'PROTOCOL_UNSUPPORTED' ? 'protocol-unsupported' : 'internal'
   return deployments.map(({ slot, deploymentId, attempt }) => ({
     kind: 'status',

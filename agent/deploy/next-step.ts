@@ -9,6 +9,8 @@ export type Step =
   /** Wait for the maintenance window. */
   | { readonly kind: 'defer'; readonly phase: 'deferred' }
   | { readonly kind: 'finish'; readonly terminal: Terminal }
+  /** Tell the controller how it ended; again where that may have been lost. */
+  | { readonly kind: 'announce'; readonly terminal: Terminal }
   | { readonly kind: 'rest' }
 
 /**
@@ -17,7 +19,8 @@ export type Step =
  * Outside the window an agent downloads and verifies, so that the window is spent on work that disturbs.
  */
 export function nextStep(record: DeploymentRecord, windowOpen: boolean): Step {
-  if (record.terminal !== null) return { kind: 'rest' }
+  const { terminal } = record
+  if (terminal !== null) return record.announced ? { kind: 'rest' } : { kind: 'announce', terminal }
   if (!record.downloaded) return { kind: 'download', phase: 'downloading' }
   if (!record.verified) return { kind: 'verify', phase: 'verifying' }
   // Once the pointer is switched the window no longer matters: stopping half-way would leave the outcome unconfirmed.

@@ -1,7 +1,7 @@
-import { join } from 'node:path'
 import type { DeploymentGoal, ReportBody } from '@edgefit/shared/protocol'
+import { measureVariant } from '../measure/measure.ts'
 import type { JobRunner } from '../measure/runner.ts'
-import { createChildLab, type LabLimits } from '../search/child-lab.ts'
+import type { LabLimits } from '../search/child-lab.ts'
 import { orThrow } from '../search/step-error.ts'
 import { driftBetween } from './drift.ts'
 import { datasetDirectory } from './prepare.ts'
@@ -17,35 +17,36 @@ export interface RebenchmarkPorts {
 
 /**
  * Measures what serves in `slot` again, on the same samples and with the same settings as at its activation, and says
- * whether its latency has drifted. Undefined where nothing of this deployment serves.
+ * whether its latency has drifted; its answers cannot. Undefined where nothing of this deployment serves.
  *
  * @throws EdgefitError TRIAL_FAILED
  */
 export async function rebenchmark(
   slot: string,
-  { deploymentId, dataset, model }: DeploymentGoal,
+  { deploymentId, dataset }: DeploymentGoal,
   ports: RebenchmarkPorts,
   signal: AbortSignal,
 ): Promise<ReportBody | undefined> {
   const active = await ports.slots.active(slot)
-  if (active === undefined || active.runtime.deploymentId !== deploymentId) return undefined
+  if (active?.runtime?.deploymentId !== deploymentId) return undefined
   const { stateDir, runner, limits, now } = ports
-  const lab = await createChildLab({
-    runner,
-    sourcePath: active.modelPath,
-    datasetDir: datasetDirectory(stateDir, dataset.artifact.digest),
-    split: dataset.split,
-    task: model.task,
-    workDir: join(stateDir, 'work', `rebenchmark-${slot}`),
-    calibrationThreads: 1,
-    now,
-    limits,
-  })
-  const under = { path: active.modelPath, runtime: active.runtime.runtime }
-  const measured = orThrow(
-    'the active model could not be measured again',
-    await lab.measure(under, null, 'evaluation', signal),
-  )
+  const input = {
+    variant: { path: active.modelPath, runtime: active.runtime.runtime },
+    baseline: null,
+    samples: {
+      datasetDir: datasetDirectory(stateDir, dataset.artifact.digest),
+      split: dataset.split,
+      which: 'evaluation',
+    },
+    effort: limits.effort.evaluation,
+    // Of no use without a task.
+    task: null,
+    maxSamples: null,
+    referencePath: '',
+  } as const
+  const result = await measureVariant(runner, input, { timeoutMs: limits.stepTimeoutMs, now }, signal)
+  signal.throwIfAborted()
+  const measured = orThrow('the active model could not be measured again', result)
   const { drifted, ratio, low, high } = driftBetween(active.runtime.measurement, measured.measurement)
   return {
     kind: 'rebenchmark',

@@ -37,9 +37,20 @@ export const DeploymentRecord = z.object({
   staged: z.string().nullable(),
   activated: z.boolean(),
   terminal: Terminal.nullable(),
+  /** The terminal status is in the outbox. */
+  announced: z.boolean(),
 })
 export type DeploymentRecord = z.infer<typeof DeploymentRecord>
 
 export function newRecord(attempt: number): DeploymentRecord {
-  return { attempt, downloaded: false, verified: false, result: null, staged: null, activated: false, terminal: null }
+  return {
+    attempt,
+    downloaded: false,
+    verified: false,
+    result: null,
+    staged: null,
+    activated: false,
+    terminal: null,
+    announced: false,
+  }
 }

@@ -3,6 +3,7 @@ import { EdgefitError } from '@edgefit/shared'
 import type { DeploymentPhase, Digest } from '@edgefit/shared/model'
 import type { DeploymentGoal, ReportBody, StatusReport } from '@edgefit/shared/protocol'
 import { terminalOf } from './failure.ts'
+import { goalFault } from './goal-fault.ts'
 import { nextStep, type Step } from './next-step.ts'
 import type { DeploymentRecord, SearchResult, Terminal } from './record.ts'
 
@@ -23,11 +24,13 @@ export interface DeploymentWork {
     },
     signal: AbortSignal,
   ): Promise<SearchResult>
-  stage(slot: string, goal: DeploymentGoal, result: SearchResult): Promise<string>
+  stage(slot: string, goal: DeploymentGoal, result: SearchResult, signal: AbortSignal): Promise<string>
   /** Switches the pointer and tells the application. */
   activate(slot: string, version: string, signal: AbortSignal): Promise<void>
-  /** Loads what serves now, in a child. */
-  confirm(slot: string, signal: AbortSignal): Promise<void>
+  /** Loads `version` in a child; rejects as well where another one serves. */
+  confirm(slot: string, version: string, signal: AbortSignal): Promise<void>
+  /** The version that serves now. */
+  serving(slot: string): Promise<string | undefined>
   /** False where there was nothing to return to. */
   rollBack(slot: string, signal: AbortSignal): Promise<boolean>
   running(slot: string): Promise<Digest | null>
@@ -42,7 +45,8 @@ export interface DeploymentPorts {
   /** For figures that the next ones replace; never rejects. */
   readonly reportProgress: (body: ReportBody) => void
   readonly windowOpen: () => boolean
-  readonly now: () => number
+  /** Milliseconds that only grow, whatever becomes of the clock. */
+  readonly monotonicNow: () => number
   /** Poll interval while waiting for the maintenance window. */
   readonly windowPollMs: number
 }
@@ -57,12 +61,15 @@ const STEP_LIMIT_MS = {
   search: 60 * MINUTE_MS,
   stage: 10 * MINUTE_MS,
   activate: 5 * MINUTE_MS,
-  confirm: 10 * MINUTE_MS,
+  // Other agents of this host may be measuring: a model that has to wait for its turn is not a bad one.
+  confirm: 20 * MINUTE_MS,
 } as const
+const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /**
- * Takes one slot from what is on record to a terminal status. Resolves when the deployment rests; rejects only when
- * `signal` is aborted, and then the record stands for the next start.
+ * Takes one slot from what is on record to a terminal status, and that into the outbox. Resolves when the deployment
+ * rests; rejects when `signal` is aborted or the journal cannot be written, and then the record stands for the next
+ * start.
  */
 export async function runDeployment(
   slot: string,
@@ -71,16 +78,15 @@ export async function runDeployment(
   ports: DeploymentPorts,
   signal: AbortSignal,
 ): Promise<DeploymentRecord> {
-  let record = start
+  const fault = start.terminal === null ? goalFault(goal) : undefined
+  let record = fault === undefined ? start : { ...start, terminal: refusal(fault) }
   for (;;) {
     signal.throwIfAborted()
-    const step = nextStep(record, ports.windowOpen())
+    const step = nextStep(record, record.terminal === null && ports.windowOpen())
     if (step.kind === 'rest') return record
     const change = await perform(step, slot, goal, record, ports, signal)
     record = { ...record, ...change }
     await ports.save(record)
-    if (record.terminal !== null)
-      await ports.report(await statusReport(slot, goal, ports, { terminal: record.terminal }))
   }
 }
 
@@ -94,18 +100,22 @@ async function perform(
 ): Promise<Partial<DeploymentRecord>> {
   if (step.kind === 'rest') return {}
   if (step.kind === 'finish') return { terminal: step.terminal }
+  if (step.kind === 'announce') {
+    await ports.report(await statusReport(slot, goal, ports, { terminal: step.terminal }))
+    return { announced: true }
+  }
   await ports.report(await statusReport(slot, goal, ports, { phase: step.phase }))
   if (step.kind === 'defer') {
     while (!ports.windowOpen()) await sleep(ports.windowPollMs, undefined, { signal })
     return {}
   }
   const limitMs = STEP_LIMIT_MS[step.kind] + (step.kind === 'search' ? goal.search.budgetS * 1000 : 0)
-  const limit = AbortSignal.timeout(limitMs)
+  const limit = AbortSignal.timeout(Math.min(limitMs, LONGEST_TIMER_MS))
   try {
     return await run(step.kind, slot, goal, record, ports, AbortSignal.any([signal, limit]))
   } catch (error) {
     signal.throwIfAborted()
-    const outcome = await outcomeAfterFailure(step.kind, slot, goal, ports, signal)
+    const outcome = await outcomeAfterFailure(step.kind, slot, goal, record, ports, signal)
     if (limit.aborted) {
       const message = `${step.phase} took more than ${Math.round(limitMs / MINUTE_MS)} minutes`
       return { terminal: { status: 'timed_out', reason: 'phase-timeout', message, outcome } }
@@ -135,21 +145,50 @@ async function run(
     case 'verify':
       await work.verify(goal, signal)
       return { verified: true }
-    case 'search': {
-      const onPhase = (phase: DeploymentPhase) => {
-        void statusReport(slot, goal, ports, { phase }).then(ports.reportProgress)
-      }
-      return { result: await work.search(goal, { onProgress, onPhase, onReport: ports.report }, signal) }
-    }
+    case 'search':
+      return await search(slot, goal, ports, onProgress, signal)
     case 'stage':
-      return { staged: await work.stage(slot, goal, resultOf(record)) }
+      return { staged: await work.stage(slot, goal, resultOf(record), signal) }
     case 'activate':
       await work.activate(slot, record.staged ?? '', signal)
       return { activated: true }
     case 'confirm':
-      await work.confirm(slot, signal)
+      await work.confirm(slot, record.staged ?? '', signal)
       return { terminal: succeeded(resultOf(record)) }
   }
+}
+
+/**
+ * Where the maintenance window closes, the search ends with the trial that runs, and goes on from the journal when it
+ * opens again: each window brings it forward by one trial at least.
+ */
+async function search(
+  slot: string,
+  goal: DeploymentGoal,
+  ports: DeploymentPorts,
+  onProgress: OnProgress,
+  signal: AbortSignal,
+): Promise<Partial<DeploymentRecord>> {
+  const closed = new AbortController()
+  const report = {
+    onProgress,
+    onPhase: (phase: DeploymentPhase) => reportInPassing(slot, goal, ports, { phase }),
+    onReport: async (body: ReportBody) => {
+      await ports.report(body)
+      if (body.kind === 'trial' && !ports.windowOpen()) closed.abort()
+    },
+  }
+  try {
+    return { result: await ports.work.search(goal, report, AbortSignal.any([signal, closed.signal])) }
+  } catch (error) {
+    signal.throwIfAborted()
+    if (closed.signal.aborted) return {}
+    throw error
+  }
+}
+
+function refusal(message: string): Terminal {
+  return { status: 'rejected', reason: 'goal-invalid', message, outcome: 'unchanged' }
 }
 
 function succeeded(result: SearchResult): Terminal {
@@ -162,15 +201,18 @@ function resultOf({ result }: DeploymentRecord): SearchResult {
   return result
 }
 
-/** Only a failed activation has changed what serves; then the previous model comes back. */
+/** Only where the pointer was switched to this deployment's version has anything changed; then the previous one comes back. */
 async function outcomeAfterFailure(
   kind: keyof typeof STEP_LIMIT_MS,
   slot: string,
   goal: DeploymentGoal,
+  { staged, activated }: DeploymentRecord,
   ports: DeploymentPorts,
   signal: AbortSignal,
 ): Promise<Terminal['outcome']> {
   if (kind !== 'activate' && kind !== 'confirm') return 'unchanged'
+  // Either never switched to, or already rolled back: by hand, or by this agent before it was killed.
+  if ((await ports.work.serving(slot)) !== staged) return activated ? 'rolled_back' : 'unchanged'
   await ports.report(await statusReport(slot, goal, ports, { phase: 'rolling_back' }))
   try {
     return (await ports.work.rollBack(slot, signal)) ? 'rolled_back' : 'unable_to_roll_back'
@@ -188,10 +230,20 @@ function throttledProgress(
 ): OnProgress {
   let lastMs = Number.NEGATIVE_INFINITY
   return (progress) => {
-    if (ports.now() - lastMs < PROGRESS_INTERVAL_MS) return
-    lastMs = ports.now()
-    void statusReport(slot, goal, ports, { phase, progress }).then(ports.reportProgress)
+    if (ports.monotonicNow() - lastMs < PROGRESS_INTERVAL_MS) return
+    lastMs = ports.monotonicNow()
+    reportInPassing(slot, goal, ports, { phase, progress })
   }
+}
+
+/** Nothing waits for it, and the next one makes up for its loss. */
+function reportInPassing(
+  slot: string,
+  goal: DeploymentGoal,
+  ports: DeploymentPorts,
+  now: { phase: DeploymentPhase; progress?: Progress },
+): void {
+  void statusReport(slot, goal, ports, now).then(ports.reportProgress, () => undefined)
 }
 
 async function statusReport(

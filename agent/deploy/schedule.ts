@@ -1,5 +1,6 @@
 import cron, { type ScheduledTask } from 'node-cron'
 import type { SlotDeployment } from './deployment-store.ts'
+import { goalFault } from './goal-fault.ts'
 
 /** Runs work by cron expressions, one task per slot; the local time zone decides. */
 export interface Schedule {
@@ -19,7 +20,9 @@ export function createSchedule(fire: (slot: string) => Promise<void>): Schedule 
     set(deployments) {
       const wanted = new Map(
         deployments.flatMap(({ slot, goal }) =>
-          goal.schedule.rebenchmarkCron === null ? [] : [[slot, goal.schedule.rebenchmarkCron] as const],
+          goal.schedule.rebenchmarkCron === null || goalFault(goal) !== undefined
+            ? []
+            : [[slot, goal.schedule.rebenchmarkCron] as const],
         ),
       )
       for (const [slot, { expression }] of tasks) if (wanted.get(slot) !== expression) drop(slot)

@@ -1,8 +1,8 @@
-import { access, copyFile, mkdir, readdir, readFile, readlink, rename, rm } from 'node:fs/promises'
-import { basename, join } from 'node:path'
-import { EdgefitError, parseJsonWith } from '@edgefit/shared'
+import { access, copyFile, mkdir, open, readdir, readFile, readlink, rm, symlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { EdgefitError } from '@edgefit/shared'
+import { asDiskFull, renameDurably, syncDirectory, writeFileAtomic } from '@edgefit/shared/artifact'
 import { RuntimeJson } from '@edgefit/shared/model'
-import { switchSymlink, syncDirectory, syncFile, writeFileDurably } from './durable.ts'
 
 /**
  * The models that serve on this box.
@@ -12,28 +12,35 @@ import { switchSymlink, syncDirectory, syncFile, writeFileDurably } from './dura
  *     STATE/slots/{slot}/{version}/model.onnx, runtime.json         never changed once written
  *
  * INVARIANTS: `active/{slot}` is absent or points at a complete version. A version is complete before any link points
- * at it. Both hold at every moment, so a power cut leaves a working model.
+ * at it. Both hold at every moment, so a power cut leaves a working model. Slots share nothing: what happens in one
+ * touches no other.
  */
 export interface SlotStore {
-  /** Writes a version that nothing points at yet, and returns its name. Staging the same content again is free. */
+  /**
+   * Writes a version that nothing points at yet, and returns its name. Staging the same content again is free. What the
+   * slot no longer needs makes room first.
+   *
+   * @throws EdgefitError DISK_FULL, with nothing left behind
+   */
   stage(modelPath: string, runtime: RuntimeJson): Promise<string>
   /** Points `active/{slot}` at a staged version and keeps the one before as `previous`. Repeating it changes nothing. */
   activate(slot: string, version: string): Promise<void>
   /** Returns to the previous version; false where there is none. */
   rollBack(slot: string): Promise<boolean>
-  /** Removes the active pointer: applications find no model in the slot. */
+  /** Applications find no model in the slot any more, and its versions are gone. */
   empty(slot: string): Promise<void>
-  /** What serves now. */
+  /** What serves now. Undefined as well where a hand from outside has left a pointer to nothing. */
   active(slot: string): Promise<ActiveModel | undefined>
   list(): Promise<readonly string[]>
-  /** Deletes versions that neither pointer needs, and what an interrupted staging left. */
-  tidy(): Promise<void>
+  /** Deletes versions of the slot that neither pointer needs. */
+  tidy(slot: string): Promise<void>
 }
 
 interface ActiveModel {
   readonly version: string
   readonly modelPath: string
-  readonly runtime: RuntimeJson
+  /** Null where another version of the agent has written it in another shape, or it is damaged. */
+  readonly runtime: RuntimeJson | null
 }
 
 const PREVIOUS = 'previous'
@@ -48,22 +55,34 @@ export async function openSlotStore(stateDir: string): Promise<SlotStore> {
   const activeVersion = (slot: string) => pointedAt(join(activeDir, slot))
   const previousVersion = (slot: string) => pointedAt(join(slotDir(slot), PREVIOUS))
 
-  const store: SlotStore = {
+  const keepOnly = async (slot: string, ...versions: readonly string[]) => {
+    const keep = new Set([PREVIOUS, await activeVersion(slot), await previousVersion(slot), ...versions])
+    for (const name of await readdir(slotDir(slot))) {
+      if (!keep.has(name)) await rm(join(slotDir(slot), name), { recursive: true, force: true })
+    }
+  }
+
+  return {
     async stage(modelPath, runtime) {
       const { slot, deploymentId, variant } = runtime
       const version = `${deploymentId}-${variant.digest.slice(0, 12)}-${variant.recipeDigest.slice(0, 8)}`
       const home = slotDir(slot)
+      if ((await mkdir(home, { recursive: true })) !== undefined) await syncDirectory(slotsDir)
+      await keepOnly(slot, version)
       const target = join(home, version)
       if (await isComplete(target)) return version
       const staging = join(home, `${INCOMPLETE}${version}`)
-      await rm(staging, { recursive: true, force: true })
-      await mkdir(staging, { recursive: true })
-      await copyFile(modelPath, join(staging, 'model.onnx'))
-      await syncFile(join(staging, 'model.onnx'))
-      await writeFileDurably(join(staging, 'runtime.json'), `${JSON.stringify(runtime, null, 2)}\n`)
-      await rm(target, { recursive: true, force: true })
-      await rename(staging, target)
-      await syncDirectory(home)
+      try {
+        await mkdir(staging)
+        await copyFile(modelPath, join(staging, 'model.onnx'))
+        await syncFile(join(staging, 'model.onnx'))
+        await writeFileAtomic(join(staging, 'runtime.json'), Buffer.from(`${JSON.stringify(runtime, null, 2)}\n`))
+        await rm(target, { recursive: true, force: true })
+        await renameDurably(staging, target)
+      } catch (error) {
+        await rm(staging, { recursive: true, force: true })
+        throw asDiskFull(error, home)
+      }
       return version
     },
 
@@ -79,7 +98,8 @@ export async function openSlotStore(stateDir: string): Promise<SlotStore> {
 
     async rollBack(slot) {
       const previous = await previousVersion(slot)
-      if (previous === undefined || !(await isComplete(join(slotDir(slot), previous)))) return false
+      if (previous === undefined || previous === (await activeVersion(slot))) return false
+      if (!(await isComplete(join(slotDir(slot), previous)))) return false
       await switchSymlink(join(activeDir, slot), join('..', 'slots', slot, previous))
       await rm(join(slotDir(slot), PREVIOUS), { force: true })
       await syncDirectory(slotDir(slot))
@@ -89,41 +109,42 @@ export async function openSlotStore(stateDir: string): Promise<SlotStore> {
     async empty(slot) {
       await rm(join(activeDir, slot), { force: true })
       await syncDirectory(activeDir)
+      await rm(slotDir(slot), { recursive: true, force: true })
     },
 
     async active(slot) {
       const version = await activeVersion(slot)
       if (version === undefined) return undefined
       const folder = join(slotDir(slot), version)
-      const text = await readFile(join(folder, 'runtime.json'), 'utf8')
-      return {
-        version,
-        modelPath: join(folder, 'model.onnx'),
-        runtime: parseJsonWith(RuntimeJson, text, join(folder, 'runtime.json'), 'INTERNAL'),
-      }
+      if (!(await isComplete(folder))) return undefined
+      const runtime = parseRuntime(await readFile(join(folder, 'runtime.json'), 'utf8'))
+      return { version, modelPath: join(folder, 'model.onnx'), runtime }
     },
 
     async list() {
       return (await readdir(activeDir)).filter((name) => !name.startsWith('.'))
     },
 
-    async tidy() {
-      for (const slot of await readdir(slotsDir)) {
-        const keep = new Set([PREVIOUS, await activeVersion(slot), await previousVersion(slot)])
-        for (const name of await readdir(slotDir(slot))) {
-          if (!keep.has(name)) await rm(join(slotDir(slot), name), { recursive: true, force: true })
-        }
-      }
-    },
+    tidy: (slot) => keepOnly(slot),
   }
-  return store
 }
 
+function parseRuntime(text: string): RuntimeJson | null {
+  try {
+    return RuntimeJson.safeParse(JSON.parse(text)).data ?? null
+  } catch {
+    return null
+  }
+}
+
+/** Undefined where there is no link: nothing, or something that is not ours. */
 async function pointedAt(link: string): Promise<string | undefined> {
   try {
     return basename(await readlink(link))
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'EINVAL')) {
+      return undefined
+    }
     throw error
   }
 }
@@ -135,5 +156,22 @@ async function isComplete(folder: string): Promise<boolean> {
     return true
   } catch {
     return false
+  }
+}
+
+/** Points `link` at `target` in one step: there is no moment at which `link` is missing. */
+async function switchSymlink(link: string, target: string): Promise<void> {
+  const temporary = join(dirname(link), `.${basename(link)}.new`)
+  await rm(temporary, { force: true })
+  await symlink(target, temporary)
+  await renameDurably(temporary, link)
+}
+
+async function syncFile(path: string): Promise<void> {
+  const file = await open(path, 'r+')
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
   }
 }

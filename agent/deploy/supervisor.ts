@@ -1,5 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
-import type { DeploymentGoal, ReportBody } from '@edgefit/shared/protocol'
+import type { DeploymentGoal, ReportBody, StatusReport } from '@edgefit/shared/protocol'
 import type { DeploymentStore, SlotDeployment } from './deployment-store.ts'
 import { newRecord } from './record.ts'
 
@@ -14,19 +15,26 @@ export interface SupervisorPorts {
   /** The slots and goals in force, after every change and at the start. */
   readonly onChange: (deployments: readonly SlotDeployment[]) => Promise<void>
   readonly onError: (slot: string, error: unknown) => void
+  /** How long after such an error the slot goes on from its record. Default a minute. */
+  readonly retryMs?: number
 }
+
+const RETRY_MS = 60_000
 
 /**
  * Keeps every slot working towards its goal.
  *
  * INVARIANTS: at most one run per slot; a slot's run is stopped, and has stopped, before its goal is replaced; the
- * store holds the newest goals at every moment, so a restart goes on from them.
+ * store holds the newest goals at every moment, so a restart goes on from them. A run that fails without a terminal
+ * status, because the journal could not be written, is tried again: nobody can reach the box to restart it.
  */
 export interface Supervisor {
   /** Goes on with what is on record. */
   start(): Promise<void>
   /** The goals of a newer desired state. A slot that is absent is emptied. Calls are served one after the other. */
   apply(slots: Readonly<Record<string, DeploymentGoal>>): Promise<void>
+  /** Reports the end of deployments that this agent cannot take on. Those it has taken on end by themselves. */
+  refuse(reports: readonly StatusReport[]): Promise<void>
   stop(): Promise<void>
 }
 
@@ -36,17 +44,31 @@ interface Run {
 }
 
 export function createSupervisor(ports: SupervisorPorts): Supervisor {
-  const { store } = ports
+  const { store, retryMs = RETRY_MS } = ports
   const runs = new Map<string, Run>()
+  /** A retained message comes again with every connection. */
+  const refused = new Set<string>()
   let queue: Promise<void> = Promise.resolve()
   let stopped = false
 
   const begin = (deployment: SlotDeployment): void => {
     const abort = new AbortController()
-    const ended = ports.runSlot(deployment, abort.signal).catch((error: unknown) => {
-      if (!abort.signal.aborted) ports.onError(deployment.slot, error)
-    })
-    runs.set(deployment.slot, { abort, ended })
+    runs.set(deployment.slot, { abort, ended: work(deployment, abort.signal) })
+  }
+
+  const work = async (start: SlotDeployment, signal: AbortSignal): Promise<void> => {
+    const { slot } = start
+    let deployment = start
+    while (!signal.aborted) {
+      try {
+        return await ports.runSlot(deployment, signal)
+      } catch (error) {
+        if (signal.aborted) return
+        ports.onError(slot, error)
+      }
+      await sleep(retryMs, undefined, { signal }).catch(() => undefined)
+      deployment = (await store.get(slot).catch(() => undefined)) ?? deployment
+    }
   }
 
   const halt = async (slot: string): Promise<void> => {
@@ -59,23 +81,36 @@ export function createSupervisor(ports: SupervisorPorts): Supervisor {
   const reconcile = async (slots: Readonly<Record<string, DeploymentGoal>>): Promise<void> => {
     const known = new Map((await store.all()).map((deployment) => [deployment.slot, deployment]))
     for (const [slot, { goal }] of known) {
-      if (Object.hasOwn(slots, slot)) continue
-      await halt(slot)
-      await ports.emptySlot(slot)
-      await ports.report(removed(slot, goal))
-      await store.remove(slot)
+      if (!Object.hasOwn(slots, slot)) await each(slot, () => remove(slot, goal))
     }
-    for (const [slot, goal] of Object.entries(slots)) {
-      const before = known.get(slot)
-      if (before !== undefined && isDeepStrictEqual(before.goal, goal)) continue
-      const sameTry = before?.goal.deploymentId === goal.deploymentId && before.goal.attempt === goal.attempt
-      await halt(slot)
-      // The same try with other particulars (a new schedule) keeps what it has done.
-      const record = (sameTry ? (await store.get(slot))?.record : undefined) ?? newRecord(goal.attempt)
-      await store.put({ slot, goal, record })
-      begin({ slot, goal, record })
-    }
+    for (const [slot, goal] of Object.entries(slots)) await each(slot, () => replace(slot, goal, known.get(slot)))
     await ports.onChange(await store.all())
+  }
+
+  /** What fails in one slot holds up no other. The state comes again with the next connection. */
+  const each = async (slot: string, change: () => Promise<void>): Promise<void> => {
+    try {
+      await change()
+    } catch (error) {
+      ports.onError(slot, error)
+    }
+  }
+
+  const remove = async (slot: string, goal: DeploymentGoal): Promise<void> => {
+    await halt(slot)
+    await ports.emptySlot(slot)
+    await ports.report(removed(slot, goal))
+    await store.remove(slot)
+  }
+
+  const replace = async (slot: string, goal: DeploymentGoal, before: SlotDeployment | undefined): Promise<void> => {
+    if (before !== undefined && runs.has(slot) && isDeepStrictEqual(before.goal, goal)) return
+    await halt(slot)
+    // The same try with other particulars (a new schedule) keeps what it has done.
+    const record =
+      (isSameTry(before?.goal, goal) ? (await store.get(slot))?.record : undefined) ?? newRecord(goal.attempt)
+    await store.put({ slot, goal, record })
+    begin({ slot, goal, record })
   }
 
   const enqueue = (work: () => Promise<void>): Promise<void> => {
@@ -92,12 +127,27 @@ export function createSupervisor(ports: SupervisorPorts): Supervisor {
         await ports.onChange(deployments)
       }),
     apply: (slots) => enqueue(() => reconcile(slots)),
+    refuse: (reports) =>
+      enqueue(async () => {
+        for (const report of reports) {
+          const name = `${report.deploymentId}/${report.attempt}`
+          if (refused.has(name) || isSameTry((await store.get(report.slot))?.goal, report)) continue
+          await ports.report(report)
+          refused.add(name)
+        }
+      }),
     async stop() {
       stopped = true
       await queue
       await Promise.all([...runs.keys()].map(halt))
     },
   }
+}
+
+type Try = Pick<DeploymentGoal, 'deploymentId' | 'attempt'>
+
+function isSameTry(one: Try | undefined, other: Try): boolean {
+  return one?.deploymentId === other.deploymentId && one.attempt === other.attempt
 }
 
 function removed(slot: string, { deploymentId, attempt }: DeploymentGoal): ReportBody {

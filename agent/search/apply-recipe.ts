@@ -15,7 +15,7 @@ type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'work
  */
 export async function applyRecipe(
   { source, dataset, split, task, workDir, profile, recipe }: ApplyInput,
-  { runner, limits, now, onEvent }: Omit<FitPorts, 'store'>,
+  { runner, limits, now, monotonicNow, onEvent }: Omit<FitPorts, 'store'>,
   signal: AbortSignal,
 ): Promise<StudyResult> {
   const calibrationThreads = Math.max(1, Math.floor(profile.limits.cpus))
@@ -28,9 +28,10 @@ export async function applyRecipe(
     workDir,
     calibrationThreads,
     now,
+    monotonicNow,
     limits,
   })
-  const startedMs = now()
+  const startedMs = monotonicNow()
   await onEvent({ kind: 'step', what: 'building the variant' })
   const built = orThrow('the recipe could not be applied', await lab.build(recipe, signal))
   const fp32 = { path: source.path, runtime: recipe.runtime }
@@ -53,7 +54,7 @@ export async function applyRecipe(
     recipeDigest: recipeDigest(recipe),
     outcome: { kind: 'measured', variant: { digest, sizeBytes }, measurement },
     losses: [],
-    durationMs: now() - startedMs,
+    durationMs: monotonicNow() - startedMs,
   }
   const winner = { trialId: 1, recipe: resolved, digest, sizeBytes, path, measurement, notes }
   return {

@@ -15,7 +15,9 @@ export interface ChildLabOptions {
   /** Variants by recipe digest, and what fp32 said of the samples. May be deleted at any time between studies. */
   readonly workDir: string
   readonly calibrationThreads: number
+  /** Epoch milliseconds. */
   readonly now: () => number
+  readonly monotonicNow: () => number
   readonly limits: LabLimits
 }
 
@@ -41,7 +43,7 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
   const { runner, datasetDir, split, limits } = options
   const variantsDir = join(options.workDir, 'variants')
   await mkdir(variantsDir, { recursive: true })
-  const waiting = waitingTime(options.now)
+  const waiting = waitingTime(options.monotonicNow)
   const run = { timeoutMs: limits.stepTimeoutMs, onProgress: waiting.onProgress }
   const built = new Map<string, Built>()
 
@@ -109,15 +111,15 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
 }
 
 /** Adds up the times between a job's `waiting` and whatever it reports next. */
-function waitingTime(now: () => number) {
+function waitingTime(monotonicNow: () => number) {
   let totalMs = 0
   let sinceMs: number | undefined
   return {
     totalMs: () => totalMs,
     onProgress({ stage }: JobProgress) {
-      if (stage === 'waiting') sinceMs ??= now()
+      if (stage === 'waiting') sinceMs ??= monotonicNow()
       else if (sinceMs !== undefined) {
-        totalMs += now() - sinceMs
+        totalMs += monotonicNow() - sinceMs
         sinceMs = undefined
       }
     },

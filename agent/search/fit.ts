@@ -24,6 +24,7 @@ export interface FitPorts {
   readonly limits: LabLimits
   /** Epoch milliseconds. */
   readonly now: () => number
+  readonly monotonicNow: () => number
   readonly onEvent: (event: StudyEvent) => Promise<void> | void
 }
 
@@ -40,9 +41,10 @@ export async function fitModel(input: FitInput, ports: FitPorts, signal: AbortSi
     workDir: input.workDir,
     calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
     now: ports.now,
+    monotonicNow: ports.monotonicNow,
     limits: ports.limits,
   })
-  const { hardwareClass, runtimeVersion } = profile
+  const { hardwareClass, runtimeVersion, agentVersion } = profile
   const study = {
     key: studyKey({
       sourceDigest: source.digest,
@@ -51,6 +53,7 @@ export async function fitModel(input: FitInput, ports: FitPorts, signal: AbortSi
       task,
       hardwareClass,
       runtimeVersion,
+      agentVersion,
     }),
     sourcePath: source.path,
     sourceDigest: source.digest,

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { EdgefitError } from '@edgefit/shared'
 import { type Digest, Trial } from '@edgefit/shared/model'
 import type { AgentDatabase } from '../store/database.ts'
 
@@ -16,10 +15,12 @@ export interface StudyIdentity {
   readonly task: unknown
   readonly hardwareClass: string
   readonly runtimeVersion: string
+  /** Another version's passes may give other bytes. */
+  readonly agentVersion: string
 }
 
 export function studyKey(identity: StudyIdentity): string {
-  const { sourceDigest, datasetDigest, split, task, hardwareClass, runtimeVersion } = identity
+  const { sourceDigest, datasetDigest, split, task, hardwareClass, runtimeVersion, agentVersion } = identity
   const parts = [
     sourceDigest,
     datasetDigest,
@@ -30,6 +31,7 @@ export function studyKey(identity: StudyIdentity): string {
     task,
     hardwareClass,
     runtimeVersion,
+    agentVersion,
   ]
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)
 }
@@ -45,7 +47,8 @@ export function sqliteStudyStore(database: AgentDatabase): StudyStore {
   return {
     async finished(study) {
       const rows = await database.selectFrom('trials').select('trial').where('study', '=', study).execute()
-      const trials = rows.map(({ trial }) => parseTrial(trial))
+      // One of another shape than this version's is tried again.
+      const trials = rows.flatMap(({ trial }) => Trial.safeParse(JSON.parse(trial)).data ?? [])
       return new Map(trials.map((trial) => [trial.recipeDigest, trial]))
     },
     async save(study, trial) {
@@ -72,13 +75,4 @@ export function memoryStudyStore(): StudyStore {
       return Promise.resolve()
     },
   }
-}
-
-function parseTrial(text: string): Trial {
-  const parsed = Trial.safeParse(JSON.parse(text))
-  if (parsed.success) return parsed.data
-  throw new EdgefitError('a stored trial does not have the shape of this version', {
-    code: 'INTERNAL',
-    cause: parsed.error,
-  })
 }

@@ -32,8 +32,7 @@ export interface StudyInput {
 export interface StudyPorts {
   readonly lab: Lab
   readonly store: StudyStore
-  /** Monotonic. */
-  readonly now: () => number
+  readonly monotonicNow: () => number
   /** Awaited: a trial is journalled before the next one starts. */
   readonly onEvent: (event: StudyEvent) => Promise<void> | void
 }
@@ -75,7 +74,7 @@ export interface StudyResult {
  * (`TRIAL_FAILED`, `MODEL_UNSUPPORTED`) or that `signal` was aborted.
  */
 export async function runStudy(input: StudyInput, ports: StudyPorts, signal: AbortSignal): Promise<StudyResult> {
-  const spentMs = () => ports.now() - ports.lab.waitedMs()
+  const spentMs = () => ports.monotonicNow() - ports.lab.waitedMs()
   const startedMs = spentMs()
   const study = new Study(input, ports, await ports.store.finished(input.key), signal)
   const baseline = await study.measureBaseline()
@@ -131,12 +130,15 @@ class Study {
       return
     }
     await this.#ports.onEvent({ kind: 'step', what: `trying ${labelOf(recipe)}` })
-    const startedMs = this.#ports.now()
+    const startedMs = this.#ports.monotonicNow()
     const outcome = await this.#outcomeOf(recipe)
-    const durationMs = this.#ports.now() - startedMs
+    const durationMs = this.#ports.monotonicNow() - startedMs
+    // With a full disk no recipe can be judged: the study ends, and goes on from here when there is room.
+    if (outcome.kind === 'failed' && outcome.reason === 'no-space') {
+      throw stepError(`${labelOf(recipe)} could not be tried`, outcome)
+    }
     const trial: Trial = { id, recipe, recipeDigest: digest, outcome, losses: [], durationMs }
-    if (!(outcome.kind === 'failed' && outcome.reason === 'interrupted'))
-      await this.#ports.store.save(this.#input.key, trial)
+    if (isLasting(trial)) await this.#ports.store.save(this.#input.key, trial)
     await this.#add(trial)
   }
 
@@ -281,6 +283,11 @@ class Study {
     const best = this.#trials.get(0)?.outcome.kind === 'measured' ? this.choice().winner : undefined
     await this.#ports.onEvent({ kind: 'trial', trial, done: this.#trials.size, best })
   }
+}
+
+/** A failure of fp32 is the box's, not the recipe's: it may be over the next time. */
+function isLasting({ id, outcome }: Trial): boolean {
+  return outcome.kind === 'measured' || (id !== 0 && outcome.reason !== 'interrupted')
 }
 
 function isOnlyLatency(losses: readonly LossReason[]): boolean {

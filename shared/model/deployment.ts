@@ -46,6 +46,7 @@ export const REASON_CODES = [
   'dataset-mismatch',
   'signature-invalid',
   'protocol-unsupported',
+  'goal-invalid', // signed, but asks what no agent may or can do
   'transfer-failed',
   'disk-full',
   'trials-failed', // not even fp32 could be measured

@@ -6,7 +6,7 @@ import { measurement, RUNTIME } from './measurements.ts'
 
 const [stateDir = '', ...models] = process.argv.slice(2)
 const slots = await openSlotStore(stateDir)
-await slots.tidy()
+await slots.tidy('main')
 process.stdout.write('ready\n')
 for (let round = 0; ; round += 1) {
   const path = models[round % models.length] ?? ''
@@ -28,5 +28,5 @@ for (let round = 0; ; round += 1) {
   })
   await slots.activate('main', version)
   if (round % 5 === 4) await slots.rollBack('main')
-  await slots.tidy()
+  await slots.tidy('main')
 }

@@ -51,9 +51,10 @@ describe('nextStep', () => {
     })
   })
 
-  it('rests at a terminal status', () => {
+  it('announces a terminal status, and then rests', () => {
     const terminal = { status: 'succeeded', reason: 'objective-met', message: '', outcome: 'activated' } as const
 
-    expect(nextStep(at({ terminal }), true).kind).toBe('rest')
+    expect(nextStep(at({ terminal }), true)).toEqual({ kind: 'announce', terminal })
+    expect(nextStep(at({ terminal, announced: true }), true).kind).toBe('rest')
   })
 })

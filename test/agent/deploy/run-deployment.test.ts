@@ -1,4 +1,5 @@
 import { EdgefitError } from '@edgefit/shared'
+import type { Trial } from '@edgefit/shared/model'
 import type { DeploymentGoal, ReportBody, StatusReport } from '@edgefit/shared/protocol'
 import { describe, expect, it } from 'vitest'
 import { type DeploymentRecord, newRecord, type SearchResult } from '../../../agent/deploy/record.ts'
@@ -30,7 +31,7 @@ const found: SearchResult = {
   },
 }
 
-function bench(overrides: Partial<DeploymentWork> = {}, windows: readonly boolean[] = []) {
+function bench(overrides: Partial<DeploymentWork> = {}, windows: readonly boolean[] = [], theGoal = goal) {
   const calls: string[] = []
   const reports: StatusReport[] = []
   const saved: DeploymentRecord[] = []
@@ -56,6 +57,7 @@ function bench(overrides: Partial<DeploymentWork> = {}, windows: readonly boolea
       await note('rollBack')
       return true
     },
+    serving: () => Promise.resolve('v1'),
     running: () => Promise.resolve(null),
     ...overrides,
   }
@@ -72,16 +74,16 @@ function bench(overrides: Partial<DeploymentWork> = {}, windows: readonly boolea
     report: keep,
     reportProgress: (body: ReportBody) => void keep(body),
     windowOpen: () => open.shift() ?? true,
-    now: () => 0,
+    monotonicNow: () => 0,
     windowPollMs: 1,
   }
   const start = (record = newRecord(1), signal = new AbortController().signal) =>
-    runDeployment('main', goal, record, ports, signal)
+    runDeployment('main', theGoal, record, ports, signal)
   return { start, calls, reports, saved }
 }
 
 describe('runDeployment', () => {
-  it('goes through the phases to succeeded and journals the terminal status before it records it', async () => {
+  it('goes through the phases to succeeded and records that the terminal status is journalled', async () => {
     const { start, calls, reports, saved } = bench()
 
     const end = await start()
@@ -97,7 +99,7 @@ describe('runDeployment', () => {
       'succeeded',
     ])
     expect(end.terminal).toMatchObject({ status: 'succeeded', reason: 'objective-met', outcome: 'activated' })
-    expect(saved).toHaveLength(6)
+    expect(saved.at(-1)).toMatchObject({ terminal: { status: 'succeeded' }, announced: true })
   })
 
   it('goes on from the record of a killed run', async () => {
@@ -166,4 +168,103 @@ describe('runDeployment', () => {
     expect(saved.at(-1)).toMatchObject({ verified: true, terminal: null })
     expect(reports.at(-1)?.status).toBe('in_progress')
   })
+
+  it('journals a terminal status that a kill came before', async () => {
+    const { start, reports, saved } = bench({ confirm: () => Promise.reject(new Error('it did not start')) })
+    await start()
+    const killed = saved.find(({ terminal }) => terminal !== null)
+    reports.length = 0
+
+    await start(killed)
+
+    expect(reports).toMatchObject([{ status: 'failed', outcome: 'rolled_back' }])
+    await start(saved.at(-1))
+    expect(reports).toHaveLength(1)
+  })
+
+  it('rolls nothing back where the pointer was never switched', async () => {
+    const { start, calls } = bench({
+      activate: () => Promise.reject(new EdgefitError('no room for a link', { code: 'DISK_FULL' })),
+      serving: () => Promise.resolve('v0'),
+    })
+
+    const end = await start()
+
+    expect(end.terminal).toMatchObject({ reason: 'disk-full', outcome: 'unchanged' })
+    expect(calls).not.toContain('rollBack')
+  })
+
+  it('takes the model before for itself no more where it was killed while rolling back', async () => {
+    const { start, calls } = bench({
+      confirm: (_slot, version) =>
+        version === 'v1' ? Promise.reject(new Error('slot main serves v0')) : Promise.resolve(),
+      serving: () => Promise.resolve('v0'),
+    })
+    const record = { ...newRecord(1), downloaded: true, verified: true, result: found, staged: 'v1', activated: true }
+
+    const end = await start(record)
+
+    expect(end.terminal).toMatchObject({ status: 'failed', reason: 'activation-failed', outcome: 'rolled_back' })
+    expect(calls).not.toContain('rollBack')
+  })
+
+  it('pauses a search where the window closes, and goes on with it in the next one', async () => {
+    let searches = 0
+    const { start, reports } = bench(
+      {
+        search: async (_goal, { onReport }, signal) => {
+          searches += 1
+          if (searches > 1) return found
+          await onReport({ kind: 'trial', deploymentId: 'd1', attempt: 1, trial: trialOf('a') })
+          signal.throwIfAborted()
+          throw new Error('the search went on outside of the window')
+        },
+      },
+      [true, true, true, false, false, true],
+    )
+
+    const end = await start()
+
+    expect(end.terminal?.status).toBe('succeeded')
+    expect(reports.map(({ phase, status }) => phase ?? status).slice(2, 5)).toEqual([
+      'searching',
+      'deferred',
+      'searching',
+    ])
+  })
+
+  it.each([
+    ['code over the air', { model: { ...goal.model, task: { kind: 'custom', module: '/tmp/x.mjs' } } }, /model\.task/],
+    [
+      'a window that never opens',
+      { schedule: { rebenchmarkCron: null, maintenance: { cron: '30 0 3 * * *', durationMin: 60 } } },
+      /maintenance\.cron.*five fields/,
+    ],
+    [
+      'a window that takes long to look at',
+      { schedule: { rebenchmarkCron: null, maintenance: { cron: '0 3 * * *', durationMin: 1e9 } } },
+      /durationMin/,
+    ],
+    ['no schedule', { schedule: { rebenchmarkCron: 'daily', maintenance: null } }, /rebenchmarkCron: "daily"/],
+  ] as const)('refuses %s, and does nothing', async (_what, change, message) => {
+    const { start, calls, reports } = bench({}, [], { ...goal, ...change } as DeploymentGoal)
+
+    const end = await start()
+
+    expect(end.terminal).toMatchObject({ status: 'rejected', reason: 'goal-invalid', outcome: 'unchanged' })
+    expect(end.terminal?.message).toMatch(message)
+    expect(reports.map(({ status }) => status)).toEqual(['rejected'])
+    expect(calls).toEqual([])
+  })
 })
+
+function trialOf(label: string): Trial {
+  return {
+    id: 1,
+    recipe: recipe(label),
+    recipeDigest: 'd'.repeat(64),
+    outcome: { kind: 'failed', reason: 'crashed', message: 'no' },
+    losses: [],
+    durationMs: 1,
+  }
+}

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { RuntimeJson } from '@edgefit/shared/model'
@@ -49,7 +49,7 @@ describe('the slot store', () => {
     await slots.activate('main', first)
     await slots.activate('main', await slots.stage(await model('two'), runtimeJson('d2', 'c')))
     expect(await serving()).toBe('two')
-    expect((await slots.active('main'))?.runtime.deploymentId).toBe('d2')
+    expect((await slots.active('main'))?.runtime?.deploymentId).toBe('d2')
 
     expect(await slots.rollBack('main')).toBe(true)
 
@@ -83,7 +83,7 @@ describe('the slot store', () => {
     }
     await writeFile(join(state, 'slots', 'main', '.staging-half'), 'x')
 
-    await slots.tidy()
+    await slots.tidy('main')
 
     const left = await readdir(join(state, 'slots', 'main'))
     expect(
@@ -94,5 +94,72 @@ describe('the slot store', () => {
     ).toEqual(['d2', 'd3'])
     expect(left).not.toContain('.staging-half')
     expect(await serving()).toBe('three')
+  })
+
+  it('leaves what another slot has staged alone, whatever happens in this one', async () => {
+    const other = await slots.stage(await model('other'), { ...runtimeJson('d9'), slot: 'other' })
+
+    await slots.activate('main', await slots.stage(await model('one'), runtimeJson('d1')))
+    await slots.tidy('main')
+
+    await slots.activate('other', other)
+    expect((await slots.active('other'))?.version).toBe(other)
+  })
+
+  it('makes room before it stages: what was staged and never activated goes', async () => {
+    await slots.activate('main', await slots.stage(await model('one'), runtimeJson('d1')))
+    await slots.stage(await model('two'), runtimeJson('d2', 'c'))
+
+    await slots.stage(await model('three'), runtimeJson('d3', 'd'))
+
+    const left = await readdir(join(state, 'slots', 'main'))
+    expect(left.map((name) => name.slice(0, 2)).sort()).toEqual(['d1', 'd3'])
+  })
+
+  it('leaves nothing behind of a model that cannot be copied', async () => {
+    await expect(slots.stage(join(state, 'absent.onnx'), runtimeJson('d1'))).rejects.toThrow(/ENOENT/)
+
+    expect(await readdir(join(state, 'slots', 'main'))).toEqual([])
+  })
+
+  it('empties a slot for good: a later model finds nothing of the old ones to return to', async () => {
+    await slots.activate('main', await slots.stage(await model('one'), runtimeJson('d1')))
+    await slots.activate('main', await slots.stage(await model('two'), runtimeJson('d2', 'c')))
+
+    await slots.empty('main')
+
+    expect(await slots.active('main')).toBeUndefined()
+    await slots.activate('main', await slots.stage(await model('three'), runtimeJson('d3', 'd')))
+    expect(await slots.rollBack('main')).toBe(false)
+    expect(await serving()).toBe('three')
+  })
+
+  it('does not take the model that serves for the one before it', async () => {
+    await slots.activate('main', await slots.stage(await model('one'), runtimeJson('d1')))
+    const { version } = (await slots.active('main')) ?? {}
+    // As a power cut between the two pointers leaves it.
+    await symlink(String(version), join(state, 'slots', 'main', 'previous'))
+
+    expect(await slots.rollBack('main')).toBe(false)
+  })
+
+  it.each([
+    ['a damaged runtime.json', '{', { runtime: null }],
+    ['a runtime.json of another version', '{"schemaVersion":2}', { runtime: null }],
+  ])('goes on with %s', async (_what, text, expected) => {
+    await slots.activate('main', await slots.stage(await model('one'), runtimeJson('d1')))
+    await writeFile(join(state, 'active', 'main', 'runtime.json'), text)
+
+    expect(await slots.active('main')).toMatchObject(expected)
+    await slots.activate('main', await slots.stage(await model('two'), runtimeJson('d2', 'c')))
+    expect(await serving()).toBe('two')
+  })
+
+  it('goes on with a pointer to nothing', async () => {
+    await symlink('../slots/main/gone', join(state, 'active', 'main'))
+
+    expect(await slots.active('main')).toBeUndefined()
+    await slots.activate('main', await slots.stage(await model('one'), runtimeJson('d1')))
+    expect(await serving()).toBe('one')
   })
 })

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import type { DeploymentGoal, ReportBody } from '@edgefit/shared/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { sqliteDeploymentStore } from '../../../agent/deploy/deployment-store.ts'
-import { createSupervisor, type RunSlot } from '../../../agent/deploy/supervisor.ts'
+import { refusedReports } from '../../../agent/deploy/failure.ts'
+import { createSupervisor, type RunSlot, type SupervisorPorts } from '../../../agent/deploy/supervisor.ts'
 import { type AgentDatabase, openAgentDatabase } from '../../../agent/store/database.ts'
 
 const artifact = { digest: 'a'.repeat(64), sizeBytes: 1, manifest: { digest: 'b'.repeat(64), sizeBytes: 1 } }
@@ -32,7 +33,7 @@ describe('the supervisor', () => {
   })
 
   /** Runs that last until they are aborted, and a note of what happened in which order. */
-  function setUp() {
+  function setUp(overrides: Partial<SupervisorPorts> = {}) {
     const events: string[] = []
     const reports: ReportBody[] = []
     const runSlot: RunSlot = ({ slot, goal: { deploymentId, attempt }, record }, signal) => {
@@ -52,6 +53,8 @@ describe('the supervisor', () => {
       report: (body) => Promise.resolve(void reports.push(body)),
       onChange: () => Promise.resolve(),
       onError: (slot, error) => events.push(`error ${slot} ${String(error)}`),
+      retryMs: 1,
+      ...overrides,
     })
     return { supervisor, store, events, reports }
   }
@@ -114,5 +117,64 @@ describe('the supervisor', () => {
       'begin main d1/1 downloaded',
       'end main d1/1',
     ])
+  })
+
+  it('goes on from the record after a fault of the journal', async () => {
+    let runs = 0
+    const seen: boolean[] = []
+    const { supervisor, events, store } = setUp({
+      async runSlot({ slot, goal: wanted, record }) {
+        seen.push(record.downloaded)
+        runs += 1
+        if (runs > 1) return
+        await store.put({ slot, goal: wanted, record: { ...record, downloaded: true } })
+        throw new Error('database or disk is full')
+      },
+    })
+
+    await supervisor.apply({ main: goal('d1') })
+    await expect.poll(() => runs).toBe(2)
+    await supervisor.stop()
+
+    expect(seen).toEqual([false, true])
+    expect(events).toEqual(['error main Error: database or disk is full'])
+  })
+
+  it('works on the other slots where one cannot be emptied', async () => {
+    const { supervisor, events } = setUp({ emptySlot: () => Promise.reject(new Error('input/output error')) })
+    await supervisor.apply({ main: goal('d1') })
+
+    await supervisor.apply({ other: goal('d2') })
+    await supervisor.stop()
+
+    expect(events).toContain('error main Error: input/output error')
+    expect(events).toContain('begin other d2/1')
+  })
+
+  it('goes on where a record has the shape of another version', async () => {
+    const { supervisor, events } = setUp()
+    await database
+      .insertInto('deployments')
+      .values({ slot: 'main', deployment_id: 'd0', goal: '{}', state: '{}', updated_at_ms: 0 })
+      .execute()
+
+    await supervisor.start()
+    await supervisor.apply({ main: goal('d1') })
+    await supervisor.stop()
+
+    expect(events).toEqual(['begin main d1/1', 'end main d1/1'])
+  })
+
+  it('refuses a deployment once, and never one that it works on', async () => {
+    const { supervisor, reports } = setUp()
+    await supervisor.apply({ main: goal('d1') })
+    const named = ['d1', 'd2'].map((deploymentId) => ({ slot: 'main', deploymentId, attempt: 1 }))
+    const refusal = { code: 'PROTOCOL_UNSUPPORTED', message: 'version 2', deployments: named } as const
+
+    await supervisor.refuse(refusedReports(refusal))
+    await supervisor.refuse(refusedReports(refusal))
+    await supervisor.stop()
+
+    expect(reports).toMatchObject([{ deploymentId: 'd2', status: 'rejected', reason: 'protocol-unsupported' }])
   })
 })
