@@ -21,6 +21,7 @@ export class ChunkBook {
   private readonly askedAtMs: Float64Array
   private readonly asks: Uint8Array
   private readonly remainingInSpan: Uint32Array
+  private readonly missingInSpanBytes: Float64Array
 
   /** `wanted(i)`: whether chunk i is still needed. */
   constructor(layout: ChunkLayout, wanted: (index: number) => boolean) {
@@ -30,10 +31,14 @@ export class ChunkBook {
     this.askedAtMs = new Float64Array(chunks)
     this.asks = new Uint8Array(chunks)
     this.remainingInSpan = new Uint32Array(spanCount(layout))
+    this.missingInSpanBytes = new Float64Array(spanCount(layout))
     for (let span = 0; span < this.remainingInSpan.length; span++)
       for (const index of this.chunksOf(span)) {
-        if (wanted(index)) this.countRemaining(span, 1)
-        else this.state[index] = DONE
+        if (!wanted(index)) this.state[index] = DONE
+        else {
+          this.countRemaining(span, 1)
+          this.countMissing(span, this.sizeOf(index))
+        }
       }
     this.skipComplete()
   }
@@ -56,14 +61,13 @@ export class ChunkBook {
   }
 
   missingBytes(span: number): number {
-    let bytes = 0
-    for (const index of this.chunksOf(span)) if (this.state[index] === MISSING) bytes += this.sizeOf(index)
-    return bytes
+    return this.missingInSpanBytes[span] ?? 0
   }
 
-  ask(indices: readonly number[], nowMs: number): void {
+  ask(span: number, indices: readonly number[], nowMs: number): void {
     for (const index of indices) {
       this.state[index] = ASKED
+      this.countMissing(span, -this.sizeOf(index))
       this.askedAtMs[index] = nowMs
       this.asks[index] = Math.min(255, (this.asks[index] ?? 0) + 1)
       this.inFlightBytes += this.sizeOf(index)
@@ -88,6 +92,7 @@ export class ChunkBook {
       for (const index of this.chunksOf(span)) {
         if (this.state[index] !== ASKED || (this.askedAtMs[index] ?? 0) > untilMs) continue
         this.state[index] = MISSING
+        this.countMissing(span, this.sizeOf(index))
         bytes += this.sizeOf(index)
       }
     this.inFlightBytes -= bytes
@@ -104,10 +109,13 @@ export class ChunkBook {
   }
 
   /** The chunk has come and is good. Returns how long it took, `null` when it was not asked for exactly once. */
-  arrive(index: number, nowMs: number): number | null {
+  arrive(span: number, index: number, nowMs: number): number | null {
     const wasAsked = this.state[index] === ASKED
     this.state[index] = WRITING
-    if (!wasAsked) this.inFlightBytes += this.sizeOf(index)
+    if (!wasAsked) {
+      this.countMissing(span, -this.sizeOf(index))
+      this.inFlightBytes += this.sizeOf(index)
+    }
     return wasAsked && this.asks[index] === 1 ? nowMs - (this.askedAtMs[index] ?? nowMs) : null
   }
 
@@ -131,6 +139,10 @@ export class ChunkBook {
   private countRemaining(span: number, change: number): void {
     this.remaining += change
     this.remainingInSpan[span] = (this.remainingInSpan[span] ?? 0) + change
+  }
+
+  private countMissing(span: number, changeBytes: number): void {
+    this.missingInSpanBytes[span] = (this.missingInSpanBytes[span] ?? 0) + changeBytes
   }
 
   private skipComplete(): void {

@@ -30,19 +30,7 @@ export async function openPartialFile(path: string, manifest: Manifest): Promise
   const file = await open(path, constants.O_RDWR | constants.O_CREAT, 0o644).catch(orDiskFull(path))
   const { size } = await file.stat()
   if (size !== manifest.sizeBytes) await file.truncate(manifest.sizeBytes).catch(orDiskFull(path))
-  let unflushedBytes = 0
-  let flushing: Promise<void> | undefined
-
-  function flush(): void {
-    unflushedBytes = 0
-    // A disk that cannot keep up is noticed by the writes and by `sync`.
-    flushing ??= file
-      .datasync()
-      .catch(() => undefined)
-      .finally(() => {
-        flushing = undefined
-      })
-  }
+  const writer = createChunkWriter(path, file)
 
   return {
     async present(signal) {
@@ -58,12 +46,10 @@ export async function openPartialFile(path: string, manifest: Manifest): Promise
       return found
     },
 
-    async write(index, bytes) {
+    write(index, bytes) {
       const at = chunkAt(layout, index)
       if (at === undefined) throw new RangeError(`chunk ${index} is not in the artifact`)
-      await writeAll(file, bytes, at.offset).catch(orDiskFull(path))
-      unflushedBytes += bytes.byteLength
-      if (unflushedBytes >= FLUSH_EVERY_BYTES) flush()
+      return writer.write(at.offset, bytes)
     },
 
     async sync() {
@@ -71,15 +57,91 @@ export async function openPartialFile(path: string, manifest: Manifest): Promise
     },
 
     async close() {
-      await flushing
+      await writer.end()
       await file.close()
     },
   }
 }
 
-async function writeAll(file: FileHandle, bytes: Uint8Array, offset: number): Promise<void> {
-  for (let done = 0; done < bytes.byteLength; )
-    done += (await file.write(bytes, done, bytes.byteLength - done, offset + done)).bytesWritten
+interface PendingWrite {
+  readonly offset: number
+  readonly bytes: Uint8Array
+  readonly resolve: () => void
+  readonly reject: (error: unknown) => void
+}
+
+/** One write at a time: what comes meanwhile is written together where it is adjacent. Also keeps the disk busy. */
+function createChunkWriter(path: string, file: FileHandle) {
+  let pending: PendingWrite[] = []
+  let writing: Promise<void> | undefined
+  let unflushedBytes = 0
+  let flushing: Promise<void> | undefined
+
+  async function drain(): Promise<void> {
+    while (pending.length > 0) {
+      const run = takeAdjacent(pending)
+      pending = pending.slice(run.length)
+      try {
+        await writeAll(file, run)
+        for (const { resolve } of run) resolve()
+      } catch (error) {
+        for (const { reject } of run) reject(asDiskFull(error, path))
+      }
+      unflushedBytes += run.reduce((sum, { bytes }) => sum + bytes.byteLength, 0)
+      if (unflushedBytes >= FLUSH_EVERY_BYTES) flush()
+    }
+    writing = undefined
+  }
+
+  function flush(): void {
+    unflushedBytes = 0
+    // A disk that cannot keep up is noticed by the writes and by `sync`.
+    flushing ??= file
+      .datasync()
+      .catch(() => undefined)
+      .finally(() => {
+        flushing = undefined
+      })
+  }
+
+  return {
+    write(offset: number, bytes: Uint8Array): Promise<void> {
+      return new Promise((resolve, reject) => {
+        pending.push({ offset, bytes, resolve, reject })
+        writing ??= drain()
+      })
+    },
+    async end(): Promise<void> {
+      await writing
+      await flushing
+    },
+  }
+}
+
+function takeAdjacent(writes: readonly PendingWrite[]): PendingWrite[] {
+  const run: PendingWrite[] = []
+  let end = writes[0]?.offset
+  for (const write of writes) {
+    if (write.offset !== end) break
+    run.push(write)
+    end += write.bytes.byteLength
+  }
+  return run
+}
+
+async function writeAll(file: FileHandle, run: readonly PendingWrite[]): Promise<void> {
+  let offset = run[0]?.offset ?? 0
+  let parts = run.map(({ bytes }) => bytes)
+  while (parts.length > 0) {
+    let { bytesWritten } = await file.writev(parts, offset)
+    offset += bytesWritten
+    // A disk may take less than it was given.
+    while (parts[0] !== undefined && bytesWritten >= parts[0].byteLength) {
+      bytesWritten -= parts[0].byteLength
+      parts = parts.slice(1)
+    }
+    if (parts[0] !== undefined) parts = [parts[0].subarray(bytesWritten), ...parts.slice(1)]
+  }
 }
 
 function orDiskFull(path: string): (error: unknown) => never {

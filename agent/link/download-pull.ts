@@ -184,7 +184,7 @@ class ChunkPull {
       if (room <= 0) return
       const wanted = state.ready ? this.book.missing(span, room) : []
       if (wanted.length === 0) continue
-      this.book.ask(wanted, this.plan.now())
+      this.book.ask(span, wanted, this.plan.now())
       for (const index of wanted) room -= this.book.sizeOf(index)
       this.request(span, state.own, wanted)
     }
@@ -241,7 +241,7 @@ class ChunkPull {
 
   private onChunk(span: number, index: number, bytes: Uint8Array): void {
     const nowMs = this.plan.now()
-    const waitedMs = this.book.arrive(index, nowMs)
+    const waitedMs = this.book.arrive(span, index, nowMs)
     this.window = afterArrival(this.window, { bytes: bytes.byteLength, nowMs, waitedMs }, this.plan.limits)
     this.arrivedSinceTimeout = true
     this.corruptSinceArrival = 0

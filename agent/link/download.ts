@@ -14,7 +14,7 @@ export interface DownloadLimits extends PullLimits {
   readonly reserveBytes: number
 }
 
-export const DEFAULT_DOWNLOAD_LIMITS: DownloadLimits = {
+const DEFAULT_LIMITS: DownloadLimits = {
   ...DEFAULT_WINDOW,
   maxFruitlessTries: 6,
   reserveBytes: 16 * 2 ** 20,
@@ -83,7 +83,7 @@ async function attempt(
   signal: AbortSignal,
 ): Promise<DownloadResult> {
   const { ref, store } = options
-  const limits = { ...DEFAULT_DOWNLOAD_LIMITS, ...options.limits }
+  const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const path = store.path(ref.digest)
   const progress = progressOf(ref.sizeBytes, onProgress)
   if (await store.has(ref.digest)) return { ...progress.add('resumedBytes', ref.sizeBytes), path, pull: undefined }

@@ -7,17 +7,21 @@ export interface ChunkRequest {
   readonly chunks: readonly { readonly index: number; readonly sizeBytes: number }[]
 }
 
-export interface QueuedChunk {
+/** Consecutive chunks to read and publish together. */
+export interface QueuedRun {
   readonly key: string
   readonly device: string
   readonly artifact: string
   readonly span: number
   readonly own: string | undefined
-  readonly index: number
+  readonly first: number
+  readonly count: number
   readonly sizeBytes: number
 }
 
 export interface QueueLimits {
+  /** A turn: what is read and published together. */
+  readonly runBytes: number
   /** Being published at once, in all and for one device. */
   readonly inFlightBytes: number
   readonly deviceInFlightBytes: number
@@ -45,10 +49,10 @@ interface Lane {
 }
 
 /**
- * Which chunk to publish next. Bookkeeping only: the time comes in, nothing is sent.
+ * Which chunks to publish next. Bookkeeping only: the time comes in, nothing is sent.
  *
- * A chunk that waits or is being sent on a topic is not queued again for that topic, whoever asks. Devices take turns
- * chunk by chunk and none has more than its share in flight, so neither a greedy device nor one whose chunks the
+ * A chunk that waits or is being sent on a topic is not queued again for that topic, whoever asks. Devices take turns,
+ * a few chunks each, and none has more than its share in flight, so neither a greedy device nor one whose chunks the
  * broker is slow to take holds up the others.
  */
 export class ChunkQueue {
@@ -81,29 +85,30 @@ export class ChunkQueue {
     return fresh.length
   }
 
-  /** Takes the next chunk out, to be reported `done` when it is published or has failed. */
-  next(nowMs: number): QueuedChunk | undefined {
+  /** Takes the next run out, to be reported `done` when it is published or has failed. */
+  next(nowMs: number): QueuedRun | undefined {
     for (const lane of [...this.lanes.values()]) {
       for (const job of lane.jobs) {
-        const [index, sizeBytes] = job.waiting.entries().next().value ?? [-1, 0]
-        if (index < 0 || job.readyAtMs > nowMs) continue
-        if (!fits(this.inFlightBytes, sizeBytes, this.limits.inFlightBytes)) return undefined
-        if (!fits(lane.inFlightBytes, sizeBytes, this.limits.deviceInFlightBytes)) break
-        this.take(job, index, sizeBytes)
+        if (job.waiting.size === 0 || job.readyAtMs > nowMs) continue
+        const run = runOf(job.waiting, this.limits.runBytes)
+        if (!fits(this.inFlightBytes, run.sizeBytes, this.limits.inFlightBytes)) return undefined
+        if (!fits(lane.inFlightBytes, run.sizeBytes, this.limits.deviceInFlightBytes)) break
+        this.take(job, run)
         const { artifact, span, own } = job.request
-        return { key: job.key, device: lane.device, artifact, span, own, index, sizeBytes }
+        return { key: job.key, device: lane.device, artifact, span, own, ...run }
       }
     }
     return undefined
   }
 
-  done({ key, device, index, sizeBytes }: QueuedChunk): void {
+  done({ key, device, first, count, sizeBytes }: QueuedRun): void {
     this.inFlightBytes -= sizeBytes
     const lane = this.lanes.get(device)
     if (lane !== undefined) lane.inFlightBytes -= sizeBytes
     const job = this.jobs.get(key)
-    job?.sending.delete(index)
-    if (job !== undefined) this.forgetIfEmpty(job)
+    if (job === undefined) return
+    for (let index = first; index < first + count; index++) job.sending.delete(index)
+    this.forgetIfEmpty(job)
   }
 
   /** Drops what waits on account of the device. Returns how many chunks. */
@@ -136,14 +141,16 @@ export class ChunkQueue {
     return job
   }
 
-  private take(job: Job, index: number, sizeBytes: number): void {
+  private take(job: Job, { first, count, sizeBytes }: Run): void {
     const { lane } = job
-    job.waiting.delete(index)
-    job.sending.add(index)
+    for (let index = first; index < first + count; index++) {
+      job.waiting.delete(index)
+      job.sending.add(index)
+    }
     lane.queuedBytes -= sizeBytes
     lane.inFlightBytes += sizeBytes
     this.inFlightBytes += sizeBytes
-    this.queuedChunks--
+    this.queuedChunks -= count
     // Its turn is over: to the end of the line.
     this.lanes.delete(lane.device)
     this.lanes.set(lane.device, lane)
@@ -157,7 +164,25 @@ export class ChunkQueue {
   }
 }
 
-/** One chunk always fits, so that no limit can stop everything. */
+interface Run {
+  readonly first: number
+  readonly count: number
+  readonly sizeBytes: number
+}
+
+/** Consecutive chunks from the first that waits, as many as fit, at least one. */
+function runOf(waiting: ReadonlyMap<number, number>, maxBytes: number): Run {
+  let [first, count, bytes] = [-1, 0, 0]
+  for (const [index, sizeBytes] of waiting) {
+    if (count > 0 && (index !== first + count || bytes + sizeBytes > maxBytes)) break
+    if (count === 0) first = index
+    count++
+    bytes += sizeBytes
+  }
+  return { first, count, sizeBytes: bytes }
+}
+
+/** One run always fits, so that no limit can stop everything. */
 function fits(usedBytes: number, moreBytes: number, limitBytes: number): boolean {
   return usedBytes === 0 || usedBytes + moreBytes <= limitBytes
 }

@@ -5,8 +5,8 @@ import { allocateChunkFrame, CHUNK_HEADER_BYTES } from '@edgefit/shared/protocol
 /** An artifact that is being served. */
 export interface ChunkSource {
   readonly layout: ChunkLayout
-  /** The chunk as it goes over the wire. Rejects when the file cannot be read. */
-  readFrame(index: number): Promise<Uint8Array>
+  /** Consecutive chunks as they go over the wire. Rejects when the file cannot be read. */
+  readFrames(first: number, count: number): Promise<readonly Uint8Array[]>
 }
 
 export interface ChunkSources {
@@ -73,13 +73,17 @@ async function openSource(store: ArtifactStore, artifact: string): Promise<Opene
   const file = await open(store.path(artifact), 'r')
   return {
     layout,
-    async readFrame(index) {
-      const chunk = chunkAt(layout, index)
-      if (chunk === undefined) throw new RangeError(`chunk ${index} is not in artifact ${artifact}`)
-      const frame = allocateChunkFrame(index, chunk.sizeBytes)
-      const { bytesRead } = await file.read(frame, CHUNK_HEADER_BYTES, chunk.sizeBytes, chunk.offset)
-      if (bytesRead < chunk.sizeBytes) throw new RangeError(`artifact ${artifact} ends within chunk ${index}`)
-      return frame
+    async readFrames(first, count) {
+      const frames = Array.from({ length: count }, (_, i) => {
+        const chunk = chunkAt(layout, first + i)
+        if (chunk === undefined) throw new RangeError(`chunk ${first + i} is not in artifact ${artifact}`)
+        return allocateChunkFrame(first + i, chunk.sizeBytes)
+      })
+      const bodies = frames.map((frame) => frame.subarray(CHUNK_HEADER_BYTES))
+      const { bytesRead } = await file.readv(bodies, chunkAt(layout, first)?.offset ?? 0)
+      if (bytesRead < bodies.reduce((sum, body) => sum + body.byteLength, 0))
+        throw new RangeError(`artifact ${artifact} ends within its chunks ${first} to ${first + count - 1}`)
+      return frames
     },
     close: () => file.close(),
   }

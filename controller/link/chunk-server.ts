@@ -1,7 +1,7 @@
 import { EdgefitError } from '@edgefit/shared'
 import { type ArtifactStore, chunkAt, spanAt } from '@edgefit/shared/artifact'
 import { decodeBitmap, type FetchRequest, formatTopic } from '@edgefit/shared/protocol'
-import { ChunkQueue, type ChunkRequest, type QueuedChunk, type QueueLimits } from './chunk-server-queue.ts'
+import { ChunkQueue, type ChunkRequest, type QueuedRun, type QueueLimits } from './chunk-server-queue.ts'
 import { type ChunkSource, createChunkSources } from './chunk-server-source.ts'
 
 /** Where chunks go. */
@@ -17,7 +17,8 @@ export interface ChunkServerLimits extends QueueLimits {
   readonly publishTimeoutMs: number
 }
 
-export const DEFAULT_CHUNK_SERVER_LIMITS: ChunkServerLimits = {
+const DEFAULT_LIMITS: ChunkServerLimits = {
+  runBytes: 256 * 1024,
   inFlightBytes: 2 * 2 ** 20,
   deviceInFlightBytes: 512 * 1024,
   deviceQueuedBytes: 16 * 2 ** 20,
@@ -34,7 +35,7 @@ export type ChunkServerEvent =
     }
   | { readonly kind: 'failed'; readonly device: string; readonly artifact: string; readonly error: unknown }
 
-export interface ChunkServerStats {
+interface ChunkServerStats {
   readonly requests: number
   readonly requestedChunks: number
   /** Less than requested where one publish served several devices. */
@@ -71,7 +72,7 @@ const MAX_LOOKUPS = 1_024
  */
 export function createChunkServer(options: ChunkServerOptions): ChunkServer {
   const { fleet, store, publisher, now } = options
-  const limits = { ...DEFAULT_CHUNK_SERVER_LIMITS, ...options.limits }
+  const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const queue = new ChunkQueue(limits)
   const sources = createChunkSources(store, now)
   const audiences = new WeakMap<ChunkSource, { device: string; sharedUntilMs: number }>()
@@ -109,7 +110,7 @@ export function createChunkServer(options: ChunkServerOptions): ChunkServer {
 
   function pump(): void {
     if (closed) return
-    for (let chunk = queue.next(now()); chunk !== undefined; chunk = queue.next(now())) void send(chunk)
+    for (let run = queue.next(now()); run !== undefined; run = queue.next(now())) void send(run)
     // All are held back equally long, so a later one is not due before the timer that stands.
     const readyAtMs = wake === undefined ? queue.nextReadyAtMs(now()) : undefined
     if (readyAtMs !== undefined) wake = setTimeout(onWake, Math.max(1, readyAtMs - now()))
@@ -120,12 +121,12 @@ export function createChunkServer(options: ChunkServerOptions): ChunkServer {
     pump()
   }
 
-  async function send(chunk: QueuedChunk): Promise<void> {
-    const { device, artifact, span, own, index } = chunk
+  async function send(run: QueuedRun): Promise<void> {
+    const { device, artifact, span, own } = run
     try {
       const source = await sources.get(artifact)
       if (source === undefined) throw new EdgefitError(`artifact ${artifact} has left the store`, { code: 'NOT_FOUND' })
-      const frame = await source.readFrame(index)
+      const frames = await source.readFrames(run.first, run.count)
       const topic = formatTopic({
         kind: 'chunks',
         fleet,
@@ -133,15 +134,16 @@ export function createChunkServer(options: ChunkServerOptions): ChunkServer {
         span,
         ...(own === undefined ? {} : { device: own }),
       })
-      await inTime(publisher.publish(topic, frame), limits.publishTimeoutMs)
-      counts.publishedChunks++
-      counts.publishedBytes += chunk.sizeBytes
+      const publishing = Promise.all(frames.map((frame) => publisher.publish(topic, frame)))
+      await inTime(publishing, limits.publishTimeoutMs)
+      counts.publishedChunks += run.count
+      counts.publishedBytes += run.sizeBytes
     } catch (error) {
       // What else waits for the device would fail as well; it asks again for what it still needs.
       queue.abandon(device)
       report({ kind: 'failed', device, artifact, error })
     }
-    queue.done(chunk)
+    queue.done(run)
     pump()
   }
 
@@ -164,11 +166,12 @@ export function createChunkServer(options: ChunkServerOptions): ChunkServer {
   }
 }
 
-async function inTime(action: Promise<void>, timeoutMs: number): Promise<void> {
+async function inTime(action: Promise<unknown>, timeoutMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<never>((_, reject) => {
-    const late = new EdgefitError(`publishing a chunk took longer than ${timeoutMs} ms`, { code: 'TIMEOUT' })
-    timer = setTimeout(() => reject(late), timeoutMs)
+    timer = setTimeout(() => {
+      reject(new EdgefitError(`publishing chunks took longer than ${timeoutMs} ms`, { code: 'TIMEOUT' }))
+    }, timeoutMs)
   })
   try {
     await Promise.race([action, timeout])

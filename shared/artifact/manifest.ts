@@ -4,6 +4,7 @@ import { EdgefitError } from '../errors.ts'
 import { Digest } from '../model/primitives.ts'
 import { parseJsonWith } from '../parse.ts'
 import { MAX_CHUNK_BYTES } from '../protocol/chunk-frame.ts'
+import { digestBytes } from './digest.ts'
 import { type ChunkLayout, layoutOf, MAX_SPAN_BYTES, MAX_SPAN_CHUNKS, spanCounts } from './layout.ts'
 
 const MAX_CHUNKS = 131_072
@@ -103,10 +104,7 @@ export function manifestLayout(manifest: Manifest): ChunkLayout {
 
 /** Whether `bytes` are chunk `index` of the artifact: size first, it is cheaper. */
 export function isChunk(manifest: Manifest, index: number, bytes: Uint8Array): boolean {
-  return (
-    bytes.byteLength === manifest.sizes[index] &&
-    createHash('sha256').update(bytes).digest('hex') === manifest.digests[index]
-  )
+  return bytes.byteLength === manifest.sizes[index] && digestBytes(bytes) === manifest.digests[index]
 }
 
 function sum(values: readonly number[]): number {

@@ -1,25 +1,20 @@
-import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
-import net from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { digestBytes, type Manifest, openArtifactStore, publishArtifact } from '@edgefit/shared/artifact'
+import { digestBytes, type Manifest, publishArtifact } from '@edgefit/shared/artifact'
 import type { ArtifactRef } from '@edgefit/shared/model'
 import { tensorBorders } from '@edgefit/shared/onnx'
-import { encodeBitmap, formatTopic, PROTOCOL_VERSION } from '@edgefit/shared/protocol'
 import { exportSigningKey } from '@edgefit/shared/trust'
-import { connectAsync } from 'mqtt'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { type DownloadLimits, type DownloadProgress, downloadArtifact } from '../../agent/link/download.ts'
 import type { EmbeddedBroker } from '../../controller/link/embedded-broker.ts'
+import { startLineChild } from '../support/child-lines.ts'
+import { type LinkProperties, startSlowLink } from '../support/slow-link.ts'
 import type { TransferLine, TransferTask } from '../support/transfer-child.ts'
+import { freezeReader, startControlProbe } from '../support/transfer-probes.ts'
 import {
   DEVICE_KEY,
-  deviceCredentials,
-  FLEET,
   noise,
   type SceneController,
   type SceneDevice,
@@ -35,9 +30,6 @@ const LIMITS: Partial<DownloadLimits> = {
   maxPatienceMs: 1_000,
   reserveBytes: 0,
 }
-
-/** A paused socket reads into its buffer once more. */
-const MOST_READ_AHEAD_BYTES = 256 * 1024
 
 interface Scene {
   broker: EmbeddedBroker
@@ -121,13 +113,13 @@ describe('an artifact', () => {
     for (let at = 30_000; at < content.byteLength; at += 65_536) content.set(marker, at)
     const ref = await publishArtifact(controller.store, content)
     let damaged = 0
-    const proxy = await startProxy(Number(new URL(url).port), (bytes) => {
+    const damage = (bytes: Buffer) => {
       const at = bytes.indexOf(marker)
       if (at < 0 || damaged === 3) return
       bytes[at] = (bytes[at] ?? 0) ^ 0x20
       damaged++
-    })
-    const device = await deviceOf(proxy)
+    }
+    const device = await deviceOf(await linkTo(url, { onBytesDown: damage }))
 
     const result = await download(device, ref)
 
@@ -175,7 +167,6 @@ describe('an artifact', () => {
     const { resumedBytes = 0, fetchedBytes = 0 } = done?.kind === 'done' ? done : {}
     expect(resumedBytes).toBeGreaterThanOrEqual(seenBytes)
     expect(fetchedBytes).toBe(30_000_000 - resumedBytes)
-    expect(digestBytes(await readFile((await openArtifactStore(root)).path(ref.digest)))).toBe(ref.digest)
   })
 
   it('comes although the broker restarts on the way', async () => {
@@ -216,8 +207,7 @@ describe('an artifact', () => {
   it('goes to a device that reads slowly on a topic of its own, once others have passed it', async () => {
     const { controller, url } = await scene()
     const ref = await publishArtifact(controller.store, noise(8_000_000, 8))
-    const slowLink = await startProxy(Number(new URL(url).port), () => undefined, 1_500_000)
-    const slow = await deviceOf(slowLink, 'slow')
+    const slow = await deviceOf(await linkTo(url, { bytesPerS: 1_500_000 }), 'slow')
     const slowDone = download(slow, ref, {
       limits: { seconds: 0.2, firstPatienceMs: 3_000, minPatienceMs: 3_000, maxPatienceMs: 6_000 },
     })
@@ -265,7 +255,8 @@ describe('a device that stops reading in the middle of a transfer', () => {
     const busy = await deviceOf(url, 'busy')
     const ref = await publishArtifact(controller.store, noise(20_000_000, 10))
     const manifest = (await controller.store.manifestOf(ref.digest)) as Manifest
-    const control = await startControlProbe(controller, url)
+    const control = await startControlProbe(controller, url, DEVICE_KEY)
+    onTestFinished(() => control.stop())
     const stop = new AbortController()
     let fetchedBytes = 0
     const transfers = (async () => {
@@ -277,7 +268,8 @@ describe('a device that stops reading in the middle of a transfer', () => {
 
     await control.delaysMs(0.5)
     const before = await control.delaysMs(2)
-    const frozen = await freeze(url, ref, manifest)
+    const frozen = await freezeReader(url, ref.digest, manifest, DEVICE_KEY)
+    onTestFinished(() => void frozen.end())
     const fetchedBeforeBytes = fetchedBytes
     const withFrozen = await control.delaysMs(3)
     const fetchedMeanwhileBytes = fetchedBytes - fetchedBeforeBytes
@@ -292,122 +284,23 @@ describe('a device that stops reading in the middle of a transfer', () => {
   })
 })
 
-/** Tells a device its goal again and again, at a steady pace, and takes the time each needs. */
-async function startControlProbe(controller: SceneController, url: string) {
-  const sentMs: number[] = []
-  let delays: number[] = []
-  const device = await startSceneDevice('control', url, {
-    key: DEVICE_KEY,
-    onMessage: () => delays.push(performance.now() - (sentMs.shift() ?? 0)),
-  })
-  onTestFinished(() => device.stop())
-  await (await device.connection()).subscribe(
-    [formatTopic({ kind: 'down', fleet: FLEET, device: 'control', channel: 'desired' })],
-    1,
-  )
-  let version = 0
-  return {
-    async delaysMs(seconds: number): Promise<number[]> {
-      delays = []
-      const count = seconds * 100
-      for (let i = 0; i < count; i++) {
-        version++
-        sentMs.push(performance.now())
-        const at = Date.now()
-        const goal = {
-          v: PROTOCOL_VERSION,
-          fleet: FLEET,
-          device: 'control',
-          version,
-          issuedAtMs: at,
-          expiresAtMs: at + 1e6,
-          slots: {},
-        }
-        void controller.link.publishDesired(goal).catch(() => undefined)
-        await sleep(10)
-      }
-      while (delays.length < count) await sleep(10)
-      return delays
-    },
-  }
-}
-
-/** Subscribes to every span that is being transferred, asks for all of it on spans of its own as well, and stops reading. */
-async function freeze(url: string, ref: ArtifactRef, manifest: Manifest) {
-  const client = await connectAsync(url, {
-    clientId: 'frozen',
-    reconnectPeriod: 0,
-    ...(await deviceCredentials('frozen')),
-  })
-  client.on('error', () => undefined)
-  onTestFinished(() => {
-    client.stream.destroy()
-  })
-  const fetch = formatTopic({ kind: 'up', fleet: FLEET, device: 'frozen', channel: 'fetch' })
-  for (const span of manifest.spans.keys()) {
-    const topic = { kind: 'chunks', fleet: FLEET, artifact: ref.digest, span } as const
-    await client.subscribeAsync([formatTopic(topic), formatTopic({ ...topic, device: 'frozen' })])
-  }
-  client.stream.unpipe()
-  client.stream.pause()
-  const socket = client.stream as net.Socket
-  const readBytes = socket.bytesRead
-  for (const [span, count] of manifest.spans.entries()) {
-    const bitmap = encodeBitmap(Array(count).keys(), count)
-    const request = { v: PROTOCOL_VERSION, artifact: ref.digest, span, bitmap, private: true }
-    client.publish(fetch, JSON.stringify(request), { qos: 0 })
-  }
-  return {
-    end() {
-      const state = { isConnected: !socket.destroyed, hasRead: socket.bytesRead > readBytes + MOST_READ_AHEAD_BYTES }
-      socket.destroy()
-      return state
-    },
-  }
-}
-
-/** Passes bytes between a device and the broker on `port`. Returns its URL. */
-async function startProxy(port: number, onBytesDown: (bytes: Buffer) => void, bytesPerS = Number.POSITIVE_INFINITY) {
-  const server = net.createServer((device) => {
-    const broker = net.connect(port, '127.0.0.1')
-    device.pipe(broker)
-    broker.on('data', (bytes) => {
-      onBytesDown(bytes)
-      const hasRoom = device.write(bytes)
-      broker.pause()
-      const resume = () => setTimeout(() => broker.resume(), (bytes.byteLength * 1_000) / bytesPerS)
-      if (hasRoom) resume()
-      else device.once('drain', resume)
-    })
-    for (const [one, other] of [
-      [device, broker],
-      [broker, device],
-    ] as const)
-      one.on('error', () => other.destroy()).on('close', () => other.destroy())
-  })
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-  onTestFinished(() => {
-    server.close()
-  })
-  return `mqtt://127.0.0.1:${(server.address() as net.AddressInfo).port}`
+async function linkTo(url: string, properties: Partial<LinkProperties>): Promise<string> {
+  const port = Number(new URL(url).port)
+  const link = await startSlowLink(port, { bytesPerS: Number.POSITIVE_INFINITY, delayMs: 0, ...properties })
+  onTestFinished(link.close)
+  return link.url
 }
 
 /** A device in a process of its own, downloading. */
 async function runChild(task: TransferTask, onLine: (line: TransferLine, kill: () => void) => void): Promise<void> {
-  const program = fileURLToPath(new URL('../support/transfer-child.ts', import.meta.url))
-  const child = spawn(process.execPath, ['--import', 'tsx', '--conditions=source', program, JSON.stringify(task)], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  onTestFinished(() => {
-    child.kill('SIGKILL')
-  })
-  const ended = new Promise((resolve) => child.once('exit', resolve))
-  for await (const text of createInterface({ input: child.stdout })) {
-    const line = JSON.parse(text) as TransferLine
-    if (line.kind === 'ready') child.stdin.write('go\n')
-    onLine(line, () => child.kill('SIGKILL'))
+  const child = startLineChild<TransferLine>('transfer-child.ts', task)
+  onTestFinished(child.kill)
+  for (let line = await child.next(); line !== undefined; line = await child.next()) {
+    if (line.kind === 'ready') child.go()
+    onLine(line, child.kill)
+    if (line.kind === 'done') child.kill()
   }
-  await ended
+  await child.ended
 }
 
 function median(values: readonly number[]): number {

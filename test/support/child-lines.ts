@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url'
 
 /** A TypeScript program in a process of its own that speaks lines of JSON. */
 export interface LineChild<Line> {
-  /** Each line is given once. */
-  readonly lines: AsyncIterable<Line>
+  /** The next line; `undefined` when the process has ended. */
+  next(): Promise<Line | undefined>
   /** Sends an empty line. */
   go(): void
   kill(): void
@@ -19,11 +19,12 @@ export function startLineChild<Line>(program: string, task: unknown): LineChild<
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  async function* lines(): AsyncIterable<Line> {
-    for await (const text of createInterface({ input: child.stdout })) yield JSON.parse(text) as Line
-  }
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   return {
-    lines: lines(),
+    async next() {
+      const { value, done } = await lines.next()
+      return done === true ? undefined : (JSON.parse(value) as Line)
+    },
     go: () => {
       child.stdin.write('\n')
     },

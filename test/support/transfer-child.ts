@@ -1,3 +1,4 @@
+import { createInterface } from 'node:readline'
 import type { ArtifactRef } from '@edgefit/shared/model'
 import { importSigningKey } from '@edgefit/shared/trust'
 import { downloadArtifact } from '../../agent/link/download.ts'
@@ -12,11 +13,9 @@ export interface TransferTask {
   readonly ref: ArtifactRef
   /** PEM; `null` for a broker that lets everybody in. */
   readonly key: string | null
-  /** Whether to remove the artifact and start again, for ever. */
-  readonly again: boolean
 }
 
-/** A line of its standard output. It starts downloading when a line comes in. */
+/** A line of its standard output. It downloads, from nothing or what an earlier process has left, per line that comes in. */
 export type TransferLine =
   | { readonly kind: 'ready' }
   | { readonly kind: 'progress'; readonly fetchedBytes: number }
@@ -36,16 +35,14 @@ const device = await startSceneDevice(task.name, task.url, {
   key: task.key === null ? undefined : importSigningKey(task.key, 'the key of the task'),
 })
 say({ kind: 'ready' })
-await new Promise((resolve) => process.stdin.once('data', resolve))
-do {
+for await (const _ of createInterface({ input: process.stdin })) {
   const startedMs = performance.now()
   const { fetchedBytes, resumedBytes } = await download()
   const durationMs = performance.now() - startedMs
+  await device.store.verify(task.ref.digest)
+  await device.store.remove(task.ref.digest)
   say({ kind: 'done', fetchedBytes, resumedBytes, durationMs, peakRssBytes: process.resourceUsage().maxRSS * 1024 })
-  if (task.again) await device.store.remove(task.ref.digest)
-} while (task.again)
-await device.stop()
-process.exit(0)
+}
 
 function download() {
   const { store, channel } = device

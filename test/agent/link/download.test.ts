@@ -430,7 +430,7 @@ describe('a download to a full disk', () => {
     const disk = join(root, 'disk')
     await mkdir(disk)
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', disk], { stdio: 'ignore' })
+      execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', 'size=3m', 'tmpfs', disk], { stdio: 'ignore' })
     } catch {
       return context.skip('mounting a small disk needs root')
     }
@@ -450,7 +450,7 @@ describe('a download to a full disk', () => {
       const { path } = await download(ref, channel, { store: small })
       expect((await stat(path)).size).toBe(2_000_000)
     } finally {
-      execFileSync('umount', [disk])
+      execFileSync('/bin/umount', [disk])
     }
   })
 })

@@ -3,12 +3,13 @@ import { describe, expect, it } from 'vitest'
 import {
   ChunkQueue,
   type ChunkRequest,
-  type QueuedChunk,
+  type QueuedRun,
   type QueueLimits,
 } from '../../../controller/link/chunk-server-queue.ts'
 
 const KIB = 1024
 const LIMITS: QueueLimits = {
+  runBytes: 64 * KIB,
   inFlightBytes: 1024 * KIB,
   deviceInFlightBytes: 256 * KIB,
   deviceQueuedBytes: 1024 * KIB,
@@ -20,8 +21,8 @@ function request(span: number, indices: readonly number[], own?: string): ChunkR
 }
 
 /** Takes all that can be taken now. */
-function drain(queue: ChunkQueue, nowMs = 0): QueuedChunk[] {
-  const taken: QueuedChunk[] = []
+function drain(queue: ChunkQueue, nowMs = 0): QueuedRun[] {
+  const taken: QueuedRun[] = []
   for (let chunk = queue.next(nowMs); chunk !== undefined; chunk = queue.next(nowMs)) taken.push(chunk)
   return taken
 }
@@ -31,20 +32,32 @@ describe('the queue of chunks', () => {
     const queue = new ChunkQueue(LIMITS)
     queue.add('d1', request(0, [2, 0, 1]), 0)
 
-    expect(drain(queue).map(({ index }) => index)).toEqual([2, 0, 1])
+    expect(drain(queue).map(({ first }) => first)).toEqual([2, 0, 1])
     expect(queue.queuedChunks).toBe(0)
   })
 
   it('takes what waits or is being sent as answered, on the same topic only', () => {
     const queue = new ChunkQueue(LIMITS)
     queue.add('d1', request(0, [0, 1]), 0)
-    const sending = queue.next(0) as QueuedChunk
+    const sending = queue.next(0) as QueuedRun
 
     expect(queue.add('d2', request(0, [0, 1, 2]), 0)).toBe(1)
     expect(queue.add('d2', request(0, [0], 'd2'), 0)).toBe(1)
     expect(queue.add('d2', request(1, [0]), 0)).toBe(1)
     queue.done(sending)
     expect(queue.add('d2', request(0, [0]), 0)).toBe(1)
+  })
+
+  it('gives out consecutive chunks together, up to a turn', () => {
+    const queue = new ChunkQueue({ ...LIMITS, runBytes: 200 * KIB, deviceInFlightBytes: 1024 * KIB })
+    queue.add('d1', request(0, [0, 1, 2, 3, 5, 6, 4]), 0)
+
+    expect(drain(queue).map(({ first, count }) => [first, count])).toEqual([
+      [0, 3],
+      [3, 1],
+      [5, 2],
+      [4, 1],
+    ])
   })
 
   it('lets devices take turns', () => {
@@ -80,7 +93,7 @@ describe('the queue of chunks', () => {
     const [first, ...rest] = drain(queue)
 
     expect(rest).toHaveLength(1)
-    queue.done(first as QueuedChunk)
+    queue.done(first as QueuedRun)
     expect(drain(queue)).toHaveLength(1)
   })
 
@@ -109,7 +122,7 @@ describe('the queue of chunks', () => {
 
     expect(queue.next(10)).toBeUndefined()
     expect(queue.nextReadyAtMs(10)).toBe(20)
-    expect(drain(queue, 20).map(({ index }) => index)).toEqual([0])
+    expect(drain(queue, 20).map(({ first }) => first)).toEqual([0])
     expect(queue.nextReadyAtMs(20)).toBe(30)
     expect(queue.nextReadyAtMs(30)).toBeUndefined()
   })
@@ -119,14 +132,14 @@ describe('the queue of chunks', () => {
     queue.add('d1', request(0, [0]), 20)
     queue.add('d1', request(1, [20], 'd1'), 0)
 
-    expect(drain(queue, 0).map(({ index }) => index)).toEqual([20])
+    expect(drain(queue, 0).map(({ first }) => first)).toEqual([20])
   })
 
   it('drops all that waits for an abandoned device and nothing of the others', () => {
     const queue = new ChunkQueue(LIMITS)
     queue.add('d1', request(0, [0, 1, 2]), 0)
     queue.add('d2', request(1, [20]), 0)
-    const sending = queue.next(0) as QueuedChunk
+    const sending = queue.next(0) as QueuedRun
 
     expect(queue.abandon('d1')).toBe(2)
     queue.done(sending)
@@ -149,7 +162,7 @@ describe('the queue of chunks', () => {
     fc.assert(
       fc.property(fc.array(event, { maxLength: 120 }), (events) => {
         const queue = new ChunkQueue(LIMITS)
-        const flying: QueuedChunk[] = []
+        const flying: QueuedRun[] = []
         let accepted = 0
         let left = 0
         for (const next of events) {

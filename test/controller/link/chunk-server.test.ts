@@ -129,7 +129,7 @@ describe('the chunk server', () => {
     const release: (() => void)[] = []
     const stuck: ChunkPublisher['publish'] = (topic) =>
       topic.endsWith('/stuck') ? new Promise((resolve) => release.push(resolve)) : Promise.resolve()
-    const { handle, published, stats } = serve(stuck, { deviceInFlightBytes: 128 * 1024 })
+    const { handle, published, stats } = serve(stuck, { runBytes: 65_536, deviceInFlightBytes: 128 * 1024 })
     const all = [...Array(16).keys()]
 
     handle('stuck', fetchOf(ref.digest, 0, all, 16, true))

@@ -159,7 +159,7 @@ describe('a store on a full disk', () => {
     const disk = join(root, 'disk')
     await mkdir(disk)
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk], { stdio: 'ignore' })
+      execFileSync('/bin/mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', disk], { stdio: 'ignore' })
     } catch {
       return context.skip('mounting a small disk needs root')
     }
@@ -175,7 +175,7 @@ describe('a store on a full disk', () => {
       await rm(join(disk, 'ballast'))
       expect(await small.put(artifact)).toBe(sha256(artifact))
     } finally {
-      execFileSync('umount', [disk])
+      execFileSync('/bin/umount', [disk])
     }
   })
 })
