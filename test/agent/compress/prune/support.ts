@@ -65,7 +65,11 @@ export function withRandomWeights(model: Model): Model {
         ]
       }
       const fanIn = elementCount(dims.slice(1))
-      return [name, floatTensor(name, dims, randomValues(count, seed + 1, Math.sqrt(3 / fanIn)))]
+      // A block over and over, of a length that is no multiple of any layer's.
+      const block = randomValues(Math.min(count, 65_537), seed + 1, Math.sqrt(3 / fanIn))
+      const values = new Float32Array(count)
+      for (let at = 0; at < count; at += block.length) values.set(block.subarray(0, count - at), at)
+      return [name, floatTensor(name, dims, values)]
     }),
   )
   return { ...model, graph: { ...model.graph, initializers } }
