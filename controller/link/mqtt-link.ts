@@ -104,8 +104,7 @@ export function createMqttLink(options: MqttLinkOptions): MqttLink {
       const client = openClient(broker, { clientId: `edgefit-controller-${fleet}`, will: newWill() })
       control = client
       bulk = openClient(broker, { clientId: `edgefit-controller-${fleet}-chunks` })
-      for (const each of [control, bulk])
-        each.on('error', (error) => log.warn({ err: error }, 'connection to the broker failed; trying again'))
+      for (const each of [control, bulk]) sayOnce(each, log)
       client.on('connect', () => void onConnect(client))
       client.on('offline', () => handlers.onConnection(false))
       client.on('reconnect', () => {
@@ -137,6 +136,18 @@ export function createMqttLink(options: MqttLinkOptions): MqttLink {
       await publish(formatTopic({ kind: 'down', fleet, device, channel: 'desired' }), nothing, { retain: true })
     },
   }
+}
+
+/** A broker may be away for days, and is tried every second: only the first failure of a row is worth a warning. */
+function sayOnce(client: MqttClient, log: Logger): void {
+  let level: 'warn' | 'debug' = 'warn'
+  client.on('error', (error) => {
+    log[level]({ err: error }, 'connection to the broker failed; trying again')
+    level = 'debug'
+  })
+  client.on('connect', () => {
+    level = 'warn'
+  })
 }
 
 /** In order where there is a connection, so that the broker drops the will. */

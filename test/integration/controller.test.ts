@@ -22,6 +22,7 @@ import { silentLog, until } from '../support/link.ts'
 /** A box that has the agent's real link and journal, and whose work the test does by hand. */
 interface Box {
   readonly id: string
+  readonly stateDir: string
   readonly session: Session
   readonly outbox: Outbox
   readonly outcomes: DesiredOutcome[]
@@ -56,7 +57,39 @@ async function openBox(scene: Scene, name: string): Promise<Box> {
   expect(state).toBe('pending')
   await scene.client.call('device.accept', { devices: [deviceId] }, SOON)
 
-  const db = await openAgentDatabase(join(stateDir, 'state.db'))
+  const { session, outbox, outcomes } = await startSession(stateDir, stateDir)
+  await until(() => session.state.kind === 'connected', `${name} connects`)
+
+  const goal = (slot = 'default') => {
+    const last = outcomes.at(-1)
+    return last?.kind === 'accepted' ? last.state.slots[slot] : undefined
+  }
+  return {
+    id: deviceId,
+    stateDir,
+    session,
+    outbox,
+    outcomes,
+    goal,
+    async tell(overrides) {
+      const current = goal()
+      await outbox.add(
+        status({
+          ...(current && { deploymentId: current.deploymentId, attempt: current.attempt }),
+          ...overrides,
+        }),
+      )
+    },
+    heard: () => until(async () => (await outbox.pending(1)).length === 0, `${name} is heard`),
+  }
+}
+
+/** An agent's link with the identity in one folder and its journal in another. */
+async function startSession(
+  stateDir: string,
+  journalDir: string,
+): Promise<Pick<Box, 'session' | 'outbox' | 'outcomes'>> {
+  const db = await openAgentDatabase(join(journalDir, 'state.db'))
   const identity = await loadIdentity(stateDir)
   const outbox = await createOutbox(db, { now: Date.now })
   const session = createSession({
@@ -87,29 +120,7 @@ async function openBox(scene: Scene, name: string): Promise<Box> {
     await db.destroy()
   })
   session.start()
-  await until(() => session.state.kind === 'connected', `${name} connects`)
-
-  const goal = (slot = 'default') => {
-    const last = outcomes.at(-1)
-    return last?.kind === 'accepted' ? last.state.slots[slot] : undefined
-  }
-  return {
-    id: deviceId,
-    session,
-    outbox,
-    outcomes,
-    goal,
-    async tell(overrides) {
-      const current = goal()
-      await outbox.add(
-        status({
-          ...(current && { deploymentId: current.deploymentId, attempt: current.attempt }),
-          ...overrides,
-        }),
-      )
-    },
-    heard: () => until(async () => (await outbox.pending(1)).length === 0, `${name} is heard`),
-  }
+  return { session, outbox, outcomes }
 }
 
 async function publish(scene: Scene): Promise<void> {
@@ -138,6 +149,21 @@ async function restart(scene: Scene, controller: Controller): Promise<Controller
 }
 
 describe('a controller and a box', () => {
+  it('tells when a second box uses the identity of the first', async () => {
+    const scene = await openScene()
+    await scene.start()
+    const box = await openBox(scene, 'kiosk')
+    const duplicated = async () => {
+      const { events } = await scene.client.call('event.list', { subject: `device:${box.id}` }, SOON)
+      return events.filter(({ kind }) => kind === 'device-duplicated')
+    }
+
+    await startSession(box.stateDir, await temporaryFolder())
+
+    await until(async () => (await duplicated()).length > 0, 'the clone is noticed')
+    expect((await duplicated())[0]).toMatchObject({ actor: 'controller', data: { remedy: expect.any(String) } })
+  })
+
   it('go from a join token to a fitted model', async () => {
     const scene = await openScene()
     await scene.start()

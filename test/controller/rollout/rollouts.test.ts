@@ -2,6 +2,7 @@ import { EdgefitError } from '@edgefit/shared'
 import type { DesiredState } from '@edgefit/shared/protocol'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { createIngest } from '../../../controller/fleet/ingest.ts'
+import { decommissionDevice } from '../../../controller/rollout/decommission.ts'
 import { issueDesired } from '../../../controller/rollout/desired-state.ts'
 import { createGoals } from '../../../controller/rollout/goals.ts'
 import { ABSENT_MS } from '../../../controller/rollout/phase-limits.ts'
@@ -294,6 +295,51 @@ describe('createGoals', () => {
     goals.resume()
     await expect.poll(() => [...sent].sort()).toEqual(['pi-1', 'pi-2'])
     await goals.drain()
+  })
+
+  it('sends nothing to a device that left the fleet meanwhile', async () => {
+    const sent: string[] = []
+    const publish = ({ device }: DesiredState) => Promise.resolve(void sent.push(device))
+    const goals = createGoals({
+      db,
+      commits: createCommitQueue(db),
+      fleet: 'default',
+      now: () => nowMs,
+      publish,
+      log: silentLog,
+    })
+    await decommissionDevice(db, 'pi-1', nowMs)
+
+    goals.send(['pi-1', 'pi-2'])
+    await goals.drain()
+
+    expect(sent).toEqual(['pi-2'])
+    expect(await db.selectFrom('desired_states').select('device_id').execute()).toEqual([{ device_id: 'pi-2' }])
+  })
+
+  it('tries again within minutes what could not be issued', async () => {
+    let full = true
+    const sent: string[] = []
+    const publish = ({ device }: DesiredState) => {
+      if (full) return Promise.reject(new Error('database or disk is full'))
+      return Promise.resolve(void sent.push(device))
+    }
+    const goals = createGoals({
+      db,
+      commits: createCommitQueue(db),
+      fleet: 'default',
+      now: () => nowMs,
+      publish,
+      log: silentLog,
+    })
+    goals.send(['pi-1'])
+    await goals.drain()
+
+    full = false
+    await goals.renew()
+    await goals.drain()
+
+    expect(sent).toEqual(['pi-1'])
   })
 
   it('issues anew what nears its expiry, of accepted devices alone', async () => {
