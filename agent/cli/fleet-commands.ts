@@ -9,6 +9,7 @@ import { AGENT_VERSION } from '../version.ts'
 import { openBox } from './box.ts'
 import { type CliIo, printResult } from './io.ts'
 import { addLimitOptions, collectLabel, type LimitOptions } from './options.ts'
+import { addSignInOptions, type SignInFlags, signInOf } from './sign-in-options.ts'
 import { formatStatus, readStatus, rollBackSlot } from './status.ts'
 
 const DEFAULT_STATE = '/var/lib/edgefit-agent'
@@ -19,7 +20,7 @@ export function fleetCommands(io: CliIo): readonly Command[] {
 }
 
 function enrolCommand(io: CliIo): Command {
-  return new Command('enrol')
+  const command = new Command('enrol')
     .description('make a key on this box and ask the controller to accept it')
     .requiredOption('--token <token>', 'join token from "edgefit device token"')
     .option('--state <dir>', 'state folder', DEFAULT_STATE)
@@ -29,17 +30,21 @@ function enrolCommand(io: CliIo): Command {
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
-      '\nExample:\n  edgefit-agent enrol --token edgefit-join-… --name kiosk --label site=lab --wait',
+      '\nExample:\n  edgefit-agent enrol --token edgefit-join-… --name kiosk --label site=lab --wait' +
+        '\n  edgefit-agent enrol --token edgefit-join-… --broker-cert kiosk.pem --broker-key kiosk-key.pem',
     )
     .action(
-      async (flags: {
-        token: string
-        state: string
-        name?: string
-        label: Record<string, string>
-        wait?: boolean
-        json?: boolean
-      }) => {
+      async (
+        flags: {
+          token: string
+          state: string
+          name?: string
+          label: Record<string, string>
+          wait?: boolean
+          json?: boolean
+        } & SignInFlags,
+      ) => {
+        const signIn = await signInOf(flags)
         const options = {
           token: flags.token,
           stateDir: flags.state,
@@ -50,6 +55,7 @@ function enrolCommand(io: CliIo): Command {
           random: io.random,
           deviceName: flags.name ?? hostname(),
           log: pino({ level: 'warn', base: null }, pino.destination(2)),
+          ...(signIn !== undefined && { signIn }),
           ...(!flags.json && { onPending: (result: EnrolResult) => io.stderr.write(`${pendingText(result)}\n`) }),
         }
         const result = await enrol(options, io.signal)
@@ -59,6 +65,7 @@ function enrolCommand(io: CliIo): Command {
         )
       },
     )
+  return addSignInOptions(command)
 }
 
 function runCommand(io: CliIo): Command {

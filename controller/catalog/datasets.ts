@@ -1,7 +1,7 @@
 import { ArtifactRef, TENSOR_TYPES } from '@edgefit/shared/model'
 import * as z from 'zod'
 import type { ControllerDatabase } from '../store/schema.ts'
-import { notPublished, parseVersionedName } from './versioned-name.ts'
+import { findVersion } from './versioned-name.ts'
 
 /** `shape` is that of one sample. */
 const ArraySpec = z.object({ name: z.string(), dtype: z.enum(TENSOR_TYPES), shape: z.array(z.int()) })
@@ -50,15 +50,5 @@ export async function loadDatasets(db: ControllerDatabase, name?: string): Promi
  * @throws EdgefitError INPUT_INVALID, NOT_FOUND
  */
 export async function findDataset(db: ControllerDatabase, text: string): Promise<DatasetView> {
-  const asked = parseVersionedName(text, 'dataset')
-  const versions = await loadDatasets(db, asked.name)
-  const found =
-    asked.version === undefined ? versions.at(-1) : versions.find(({ version }) => version === asked.version)
-  if (found !== undefined) return found
-  const known = versions.length > 0 ? versions : await loadDatasets(db)
-  return notPublished(
-    'dataset',
-    asked,
-    known.map(({ name, version }) => `${name}@${version}`),
-  )
+  return await findVersion(text, 'dataset', (name) => loadDatasets(db, name))
 }

@@ -1,7 +1,7 @@
 import { ArtifactRef, Task, TensorSpec } from '@edgefit/shared/model'
 import * as z from 'zod'
 import type { ControllerDatabase } from '../store/schema.ts'
-import { notPublished, parseVersionedName } from './versioned-name.ts'
+import { findVersion } from './versioned-name.ts'
 
 export const ModelView = z.object({
   name: z.string(),
@@ -44,15 +44,5 @@ export async function loadModels(db: ControllerDatabase, name?: string): Promise
  * @throws EdgefitError INPUT_INVALID, NOT_FOUND
  */
 export async function findModel(db: ControllerDatabase, text: string): Promise<ModelView> {
-  const asked = parseVersionedName(text, 'model')
-  const versions = await loadModels(db, asked.name)
-  const found =
-    asked.version === undefined ? versions.at(-1) : versions.find(({ version }) => version === asked.version)
-  if (found !== undefined) return found
-  const known = versions.length > 0 ? versions : await loadModels(db)
-  return notPublished(
-    'model',
-    asked,
-    known.map(({ name, version }) => `${name}@${version}`),
-  )
+  return await findVersion(text, 'model', (name) => loadModels(db, name))
 }

@@ -241,7 +241,47 @@ describe('the desired state', () => {
   })
 })
 
+describe('a device that leaves in the middle of a rollout', () => {
+  it('is removed from it, ends it for nobody else, and is left alone by all that follows', async () => {
+    const id = await rollouts.create(input(), true)
+    await decommissionDevice(db, 'pi-1', nowMs)
+
+    await rollouts.tick()
+    expect((await loadRollout(db, id)).state).toBe('running')
+    await tell('pi-2', `${id}-2`, succeeded)
+    await rollouts.tick()
+    const ended = await loadRollout(db, id)
+    changed = []
+    await rollouts.abort(id)
+
+    expect(ended.state).toBe('finished')
+    expect(ended.targets.map(({ device, status }) => [device, status])).toEqual([
+      ['pi-1', 'removed'],
+      ['pi-2', 'succeeded'],
+    ])
+    expect((await loadRollout(db, id)).targets[0]?.status).toBe('removed')
+    expect(changed.flat()).not.toContain('pi-1')
+  })
+
+  it('takes a box up again after weeks of silence, and believes what it then says', async () => {
+    const id = await rollouts.create(input({ selector: 'device=pi-1' }), true)
+    await db.updateTable('devices').set({ online: 0 }).execute()
+    nowMs += ABSENT_MS + 20 * 60_000
+    await rollouts.tick()
+    expect((await loadRollout(db, id)).targets[0]).toMatchObject({ status: 'timed_out', reason: 'silent' })
+
+    nowMs += 14 * 86_400_000
+    expect(await slotsOf('pi-1')).toEqual({ default: `${id}-1/1` })
+    await tell('pi-1', `${id}-1`, succeeded)
+
+    expect((await loadRollout(db, id)).targets[0]).toMatchObject({ status: 'succeeded', reason: 'objective-met' })
+  })
+})
+
 describe('createGoals', () => {
+  const goalsVia = (publish: (state: DesiredState) => Promise<void>) =>
+    createGoals({ db, commits: createCommitQueue(db), fleet: 'default', now: () => nowMs, publish, log: silentLog })
+
   it('keeps what it cannot send until the broker is back, and sends the newest then', async () => {
     const sent: DesiredState[] = []
     let reachable = false
@@ -250,14 +290,7 @@ describe('createGoals', () => {
       sent.push(state)
       return Promise.resolve()
     }
-    const goals = createGoals({
-      db,
-      commits: createCommitQueue(db),
-      fleet: 'default',
-      now: () => nowMs,
-      publish,
-      log: silentLog,
-    })
+    const goals = goalsVia(publish)
     goals.send(['pi-1'])
     await goals.drain()
     await rollouts.create(input(), true)
@@ -279,14 +312,7 @@ describe('createGoals', () => {
       sent.push(device)
       return Promise.resolve()
     }
-    const goals = createGoals({
-      db,
-      commits: createCommitQueue(db),
-      fleet: 'default',
-      now: () => nowMs,
-      publish,
-      log: silentLog,
-    })
+    const goals = goalsVia(publish)
     goals.send(['pi-1'])
     await goals.drain()
     goals.send(['pi-2'])
@@ -300,14 +326,7 @@ describe('createGoals', () => {
   it('sends nothing to a device that left the fleet meanwhile', async () => {
     const sent: string[] = []
     const publish = ({ device }: DesiredState) => Promise.resolve(void sent.push(device))
-    const goals = createGoals({
-      db,
-      commits: createCommitQueue(db),
-      fleet: 'default',
-      now: () => nowMs,
-      publish,
-      log: silentLog,
-    })
+    const goals = goalsVia(publish)
     await decommissionDevice(db, 'pi-1', nowMs)
 
     goals.send(['pi-1', 'pi-2'])
@@ -324,14 +343,7 @@ describe('createGoals', () => {
       if (full) return Promise.reject(new Error('database or disk is full'))
       return Promise.resolve(void sent.push(device))
     }
-    const goals = createGoals({
-      db,
-      commits: createCommitQueue(db),
-      fleet: 'default',
-      now: () => nowMs,
-      publish,
-      log: silentLog,
-    })
+    const goals = goalsVia(publish)
     goals.send(['pi-1'])
     await goals.drain()
 
@@ -348,14 +360,7 @@ describe('createGoals', () => {
       sent.push(`${device} ${version}`)
       return Promise.resolve()
     }
-    const goals = createGoals({
-      db,
-      commits: createCommitQueue(db),
-      fleet: 'default',
-      now: () => nowMs,
-      publish,
-      log: silentLog,
-    })
+    const goals = goalsVia(publish)
     await issueDesired(db, 'default', 'pi-1', nowMs)
     await issueDesired(db, 'default', 'stranger', nowMs)
 
