@@ -10,77 +10,86 @@ import { binsInterval, type Histogram } from './histogram.ts'
  * more steps than bins there is nothing to choose and the observed range comes back.
  *
  * After the entropy calibrator of TensorRT and onnxruntime, with two changes. Bins go to steps evenly, where those put
- * the remainder of the division into the last step. The bin of 0 stays out of the comparison: quantization keeps 0
- * exactly, while merging the many zeros of a Relu with their neighbours would count as a loss and favour tiny windows.
+ * the remainder of the division into the last step. Point masses (0 after a Relu, a background, the bound of a Clip) stay
+ * out of the comparison within the window: rounding moves such a value and smears nothing, while spreading it over the
+ * bins of its step would count as a loss and favour tiny windows.
  */
 export function entropyRange(histogram: Histogram, levels: number): Interval {
   const { range, counts } = histogram
   if (range.min === range.max) return range
   const zero = zeroBin(histogram)
+  const body = withoutPointMasses(counts, zero)
   let best: { readonly divergence: number; readonly low: number; readonly high: number } | undefined
   const reach = Math.max(zero + 1, counts.length - zero)
   for (let threshold = 1; threshold <= reach; threshold++) {
     const low = range.min >= 0 ? 0 : Math.max(0, zero + 1 - threshold)
     const high = range.max <= 0 ? counts.length : Math.min(counts.length, zero + threshold)
     if (high - low < levels) continue
-    const divergence = windowDivergence(counts, { low, high, zero, levels })
+    const divergence = windowDivergence(counts, body, { low, high, levels })
     if (best === undefined || divergence <= best.divergence) best = { divergence, low, high }
   }
   return best === undefined ? range : binsInterval(histogram, best.low, best.high)
+}
+
+const POINT_SHARE = 1e-3
+const POINT_RATIO = 8
+const NEIGHBOURS = 4
+
+/** `counts` with nothing in the bin of 0 and in bins that stand far out from those around them. */
+function withoutPointMasses(counts: Float64Array, zero: number): Float64Array {
+  const total = counts.reduce((sum, count) => sum + count, 0)
+  return counts.map((count, bin) => {
+    if (bin === zero) return 0
+    if (count <= total * POINT_SHARE) return count
+    const around = counts.slice(Math.max(0, bin - NEIGHBOURS), bin + NEIGHBOURS + 1).sort()
+    const median = around[around.length >> 1] ?? 0
+    return count > POINT_RATIO * median ? 0 : count
+  })
 }
 
 interface Window {
   /** Bins from `low` up to, not including, `high`. */
   readonly low: number
   readonly high: number
-  /** The bin that holds 0; outside of the window when 0 was not observed. */
-  readonly zero: number
   readonly levels: number
-}
-
-/** KL(P‖Q): P the bins of the window with outliers in the end bins, Q each step's share spread over its occupied bins. */
-export function windowDivergence(counts: Float64Array, { low, high, zero, levels }: Window): number {
-  const length = high - low
-  const reference = Float64Array.from(counts.subarray(low, high))
-  const inside = Float64Array.from(reference)
-  if (zero >= low && zero < high) {
-    reference[zero - low] = 0
-    inside[zero - low] = 0
-  }
-  const tail = (from: number, to: number): number => counts.subarray(from, to).reduce((sum, count) => sum + count, 0)
-  reference[0] = (reference[0] ?? 0) + tail(0, low)
-  reference[length - 1] = (reference[length - 1] ?? 0) + tail(high, counts.length)
-
-  const quantized = new Float64Array(length)
-  for (let level = 0, from = 0; level < levels; level++) {
-    const to = Math.floor(((level + 1) * length) / levels)
-    let sum = 0
-    let occupied = 0
-    for (let bin = from; bin < to; bin++) {
-      sum += inside[bin] ?? 0
-      if ((reference[bin] ?? 0) > 0) occupied++
-    }
-    for (let bin = from; bin < to; bin++) if ((reference[bin] ?? 0) > 0) quantized[bin] = sum / occupied
-    from = to
-  }
-  return divergence(reference, quantized)
 }
 
 /** A bin that Q leaves empty, beside outliers only, would make the divergence infinite. */
 const SMALLEST_SHARE = 1e-4
 
-function divergence(reference: Float64Array, quantized: Float64Array): number {
-  const total = reference.reduce((sum, count) => sum + count, 0)
-  const totalQuantized = quantized.reduce((sum, count) => sum + count, 0)
+/**
+ * KL(P‖Q): P is `body` within the window with the `counts` beyond it in the end bins; Q has the body that each step holds
+ * spread evenly over the step's occupied bins.
+ */
+export function windowDivergence(counts: Float64Array, body: Float64Array, { low, high, levels }: Window): number {
+  const below = sumOf(counts, 0, low)
+  const above = sumOf(counts, high, counts.length)
+  const within = sumOf(body, low, high)
+  const total = below + within + above
   if (total === 0) return 0
-  if (totalQuantized === 0) return Number.POSITIVE_INFINITY
-  let sum = 0
-  for (let bin = 0; bin < reference.length; bin++) {
-    const p = (reference[bin] ?? 0) / total
-    if (p === 0) continue
-    const q = (quantized[bin] ?? 0) / totalQuantized
-    sum += p * Math.log(p / (q > 0 ? q : SMALLEST_SHARE / reference.length))
+  if (within === 0) return Number.POSITIVE_INFINITY
+  const expected = (bin: number): number =>
+    (body[bin] ?? 0) + (bin === low ? below : 0) + (bin === high - 1 ? above : 0)
+  const smallest = SMALLEST_SHARE / (high - low)
+
+  let divergence = 0
+  for (let level = 0, from = low; level < levels; level++) {
+    const to = low + Math.floor(((level + 1) * (high - low)) / levels)
+    let occupied = 0
+    for (let bin = from; bin < to; bin++) if (expected(bin) > 0) occupied++
+    const q = Math.max(smallest, sumOf(body, from, to) / occupied / within)
+    for (let bin = from; bin < to; bin++) {
+      const p = expected(bin) / total
+      if (p > 0) divergence += p * Math.log(p / q)
+    }
+    from = to
   }
+  return divergence
+}
+
+function sumOf(values: Float64Array, from: number, to: number): number {
+  let sum = 0
+  for (let index = from; index < to; index++) sum += values[index] ?? 0
   return sum
 }
 

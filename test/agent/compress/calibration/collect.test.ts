@@ -85,6 +85,25 @@ describe('calibration', () => {
     })
   })
 
+  it('moves the range towards each sample by a constant', async () => {
+    const samples = [Float32Array.of(-1, 4), Float32Array.of(-3, 8), Float32Array.of(-1, 0)]
+    const ranges = await collect({ source: source(samples), method: { method: 'moving-average', constant: 0.5 } })
+    // -1 → -2 → -1.5 and 4 → 6 → 3
+    expect(ranges.get('x')).toEqual({ min: -1.5, max: 3 })
+  })
+
+  it.each(['entropy', 'mse'] as const)('cuts off what is rare by %s, within what was observed', async (method) => {
+    const samples = Array.from({ length: 4 }, (_, seed) =>
+      randomValues(20_000, seed + 1, 0.1)
+        .fill(1, 0, 1)
+        .fill(-1, 1, 2),
+    )
+    const ranges = await collect({ source: source(samples), method: { method }, integers: { min: 0, max: 63 } })
+    expect(ranges.get('x')?.max).toBeLessThan(0.9)
+    expect(ranges.get('x')?.min).toBeGreaterThan(-0.9)
+    expect(ranges.get('b')?.min).toBe(0)
+  })
+
   it('uses no more samples than asked for', async () => {
     const ranges = await collect({ source: source([Float32Array.of(1), Float32Array.of(9)]), samples: 1 })
     expect(ranges.get('x')).toEqual({ min: 1, max: 1 })
