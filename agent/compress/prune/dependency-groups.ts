@@ -66,12 +66,15 @@ export function dependencyGroups(model: Model): DependencyGroups {
   const axisOf = new Map<string, number>()
   for (const [group, { value, axis, labels: own }] of anchors) {
     const parts = members.get(group) ?? []
-    if (!parts.some(({ site }) => site.role === 'filter')) continue
+    if (parts.length === 0) continue
     const positions = positionsOf(labels, own, (id) => groupOf.get(id) === group)
     const ids = [...positions.keys()]
-    const reason = ids.map((id) => labels.frozenBecause(id)).find((one) => one !== undefined)
-    if (reason !== undefined) frozen.push({ value, count: ids.length, reason })
-    else if ((axisOf.get(value) ?? axis) !== axis) {
+    const reason =
+      ids.map((id) => labels.frozenBecause(id)).find((one) => one !== undefined) ?? notFloat(prepared, parts)
+    const isLayer = parts.some(({ site }) => site.role === 'filter')
+    if (reason !== undefined) {
+      if (isLayer) frozen.push({ value, count: ids.length, reason })
+    } else if ((axisOf.get(value) ?? axis) !== axis) {
       frozen.push({ value, count: ids.length, reason: 'another axis of the same value holds channels too' })
     } else if (ids.length > 1) {
       axisOf.set(value, axis)
@@ -89,6 +92,13 @@ export function dependencyGroups(model: Model): DependencyGroups {
     }
   }
   return { model: prepared, groups, frozen, propagation }
+}
+
+/** What cannot be judged is not cut. */
+function notFloat({ graph }: Model, parts: readonly Part[]): string | undefined {
+  const types = parts.map(({ site }) => graph.initializers.get(site.value)?.dataType)
+  const other = types.find((type) => type !== 'FLOAT')
+  return other === undefined ? undefined : `a constant they take part in is ${other}; prune float32 models`
 }
 
 /** Class → group, where a group's classes lie on the same sites. */

@@ -30,7 +30,7 @@ export const IMPORTANCES = {
 } as const satisfies Readonly<Record<string, Importance>>
 
 function isWeight({ role }: GroupMember): boolean {
-  return role === 'filter' || role === 'reader'
+  return role === 'filter' || role === 'reader' || role === 'operand'
 }
 
 function normalized(score: Importance): Importance {

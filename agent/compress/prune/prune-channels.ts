@@ -37,9 +37,12 @@ export function pruneChannels(model: Model, pass: PruneChannelsPass): ChannelPru
 
 function chosen(from: DependencyGroups, pass: PruneChannelsPass): ReadonlySet<number> {
   if (from.groups.length === 0) {
-    throw new EdgefitError(`no channel can be removed: ${frozenNotes(from).join('; ') || 'there are no layers'}`, {
-      code: 'MODEL_UNSUPPORTED',
-    })
+    throw new EdgefitError(
+      `no channel can be removed: ${frozenNotes(from).join('; ') || 'no layer has float32 constants for weights; prune before quantizing'}`,
+      {
+        code: 'MODEL_UNSUPPORTED',
+      },
+    )
   }
   if (typeof pass.ratio !== 'number') refuseUnknownGroups(from, Object.keys(pass.ratio))
   const excluded = excludedIds(from, pass.exclude)

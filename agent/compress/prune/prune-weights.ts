@@ -1,4 +1,5 @@
 import { gzipSync } from 'node:zlib'
+import { EdgefitError } from '@edgefit/shared'
 import type { Pass } from '@edgefit/shared/model'
 import {
   asFloat32,
@@ -19,7 +20,8 @@ export type PruneWeightsPass = Extract<Pass, { pass: 'prune-weights' }>
  * Sets the smallest weights of Conv, ConvTranspose, Gemm and MatMul to zero. The file packs better for its way to the
  * device; it loads to the same size and runs no faster, since the runtime's kernels multiply by zeros like by anything.
  *
- * @throws EdgefitError RECIPE_INVALID for a name in `exclude` that no node has.
+ * @throws EdgefitError RECIPE_INVALID for a name in `exclude` that no node has; MODEL_INVALID for weights that are not
+ * finite.
  */
 export function pruneWeights(model: Model, { target, exclude }: PruneWeightsPass): PassResult {
   const prepared = foldConstants(model)
@@ -59,7 +61,15 @@ function weightsOf(graph: Graph, exclude: ReadonlySet<string>): readonly Tensor[
       else if (tensor?.dataType === 'FLOAT') found.set(name, tensor)
     }
   }
-  return [...found.values()].filter(({ name }) => !kept.has(name))
+  const weights = [...found.values()].filter(({ name }) => !kept.has(name))
+  for (const tensor of weights) {
+    if (asFloat32(tensor).every(Number.isFinite)) continue
+    throw new EdgefitError(`weights "${tensor.name}" are not finite numbers; export or train the model again`, {
+      code: 'MODEL_INVALID',
+      details: { tensor: tensor.name },
+    })
+  }
+  return weights
 }
 
 function zeroedBy(tensors: readonly Float32Array[], target: PruneWeightsPass['target']): readonly Float32Array[] {

@@ -9,6 +9,7 @@ import {
   int64Tensor,
   type Model,
   type Tensor,
+  type ValueInfo,
 } from '@edgefit/shared/onnx'
 import type { Labels } from './channel-labels.ts'
 import type { DependencyGroups } from './dependency-groups.ts'
@@ -43,22 +44,38 @@ export function removeChannels(from: DependencyGroups, removed: ReadonlySet<numb
   editor.prune()
 
   const graph = editor.build()
-  const stale = new Set(
-    activations.filter((site) => survivors(site.labels) < site.labels.length).map(({ value }) => value),
+  const lengths = new Map(activations.map(({ value, axis, labels: own }) => [`${axis} ${value}`, survivors(own)]))
+  const valueInfo = new Map(
+    [...graph.valueInfo].map(([name, info]): [string, ValueInfo] => [
+      name,
+      shrunk(info, (axis) => lengths.get(`${axis} ${name}`)),
+    ]),
   )
-  const valueInfo = new Map([...graph.valueInfo].filter(([name]) => !stale.has(name)))
   const pruned = inferShapes({ ...from.model, graph: { ...graph, valueInfo } })
   checkModel(pruned)
-  const index = indexGraph(pruned.graph)
-  for (const { value, axis, labels: own } of activations) {
-    const length = index.shapeOf(value)?.[axis]
-    if (length === survivors(own)) continue
-    throw new EdgefitError(
-      `after pruning, axis ${axis} of "${value}" would have ${length ?? 'an unknown number of'} channels instead of ${survivors(own)}; leave its layer out of pruning`,
-      { code: 'PASS_FAILED', details: { value, axis } },
-    )
-  }
+  checkShapes(pruned, valueInfo)
   return pruned
+}
+
+function shrunk(info: ValueInfo, lengthOf: (axis: number) => number | undefined): ValueInfo {
+  if (info.type?.kind !== 'tensor' || info.type.shape === undefined) return info
+  return { ...info, type: { ...info.type, shape: info.type.shape.map((dim, axis) => lengthOf(axis) ?? dim) } }
+}
+
+/** What is inferred must be what was expected, on the axes that were cut and on all others. */
+function checkShapes(pruned: Model, expected: ReadonlyMap<string, ValueInfo>): void {
+  const index = indexGraph(pruned.graph)
+  for (const [value, { type }] of expected) {
+    const lengths = type?.kind === 'tensor' ? (type.shape ?? []) : []
+    for (const [axis, length] of lengths.entries()) {
+      const inferred = index.shapeOf(value)?.[axis]
+      if (typeof length !== 'number' || inferred === length) continue
+      throw new EdgefitError(
+        `after pruning, axis ${axis} of "${value}" would be ${inferred ?? 'unknown'} long instead of ${length}; leave its layer out of pruning`,
+        { code: 'PASS_FAILED', details: { value, axis } },
+      )
+    }
+  }
 }
 
 /** `tensor` with only the positions `kept` of `axis`. */

@@ -42,6 +42,11 @@ export type Rules = Readonly<Record<string, Rule>>
 
 export const UNKNOWN_SHAPE = 'its shape is not known before it runs'
 
+/** For operators that work along height and width: channels turned to lie there stay. */
+export function freezeSpatial(view: NodeView): void {
+  for (const axis of view.axes(0).slice(2)) view.freeze(axis, `${view.node.opType}: it works along them`)
+}
+
 export function sameDim(left: Dim, right: Dim): boolean {
   return left !== undefined && left === right
 }

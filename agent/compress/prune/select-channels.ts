@@ -1,3 +1,4 @@
+import { EdgefitError } from '@edgefit/shared'
 import type { ChannelGroup, DependencyGroups } from './dependency-groups.ts'
 import type { Importance } from './importance.ts'
 
@@ -14,7 +15,11 @@ export interface Selection {
 /** However unimportant, this share of a group stays: a layer worn down to a thread is where networks break. */
 const KEPT_AT_LEAST = 0.1
 
-/** Ids of the channels to remove from `groups`. Never all of a group. */
+/**
+ * Ids of the channels to remove from `groups`. Never all of a group.
+ *
+ * @throws EdgefitError MODEL_INVALID for weights that are not finite.
+ */
 export function selectChannels(
   { model }: DependencyGroups,
   groups: readonly ChannelGroup[],
@@ -22,6 +27,12 @@ export function selectChannels(
 ): ReadonlySet<number> {
   const ranked = groups.map((group) => {
     const scores = importance(model, group)
+    if (!scores.every(Number.isFinite)) {
+      throw new EdgefitError(`weights of "${group.value}" are not finite numbers; export or train the model again`, {
+        code: 'MODEL_INVALID',
+        details: { value: group.value },
+      })
+    }
     const order = [...scores.keys()].sort((a, b) => (scores[a] ?? 0) - (scores[b] ?? 0) || a - b)
     return { group, scores, order }
   })

@@ -1,8 +1,10 @@
 import { intAttribute, intValue } from '@edgefit/shared/onnx'
 import type { Labels } from '../channel-labels.ts'
-import { type Axis, type Flow, type NodeView, type Rules, UNKNOWN_SHAPE } from '../rule.ts'
+import { type Axis, type Flow, freezeSpatial, type NodeView, type Rules, UNKNOWN_SHAPE } from '../rule.ts'
 
 export const convolutionRules: Rules = { Conv: conv, ConvTranspose: convTranspose }
+
+const MADE_WEIGHTS = 'its weights are not constants; prune before quantizing'
 
 /** Weights [M, C/group, ...kernel]. */
 function conv(view: NodeView): Flow | string {
@@ -11,11 +13,13 @@ function conv(view: NodeView): Flow | string {
   const data = view.shape(0)
   const [filters, inputsPerGroup] = weights ?? []
   if (data === undefined || typeof filters !== 'number' || typeof inputsPerGroup !== 'number') return UNKNOWN_SHAPE
+  if (view.constant(1) === undefined) return MADE_WEIGHTS
+  freezeSpatial(view)
   const out = view.axis(1, 0)
   view.setRole(1, 0, 'filter')
   tieBias(view, out)
   const input = view.axis(0, 1)
-  const flow = { outputs: [data.map((_, axis) => (axis === 1 ? out : null))] }
+  const flow = { outputs: [outputAxes(view, data.length, out)] }
   if (group === 1) {
     readChannels(view, input, 1)
     return flow
@@ -67,11 +71,17 @@ function convTranspose(view: NodeView): Flow | string {
   const data = view.shape(0)
   if (data === undefined) return UNKNOWN_SHAPE
   if (intAttribute(view.node, 'group', 1) !== 1) return 'a grouped ConvTranspose'
+  if (view.constant(1) === undefined) return MADE_WEIGHTS
+  freezeSpatial(view)
   const out = view.axis(1, 1)
   view.setRole(1, 1, 'filter')
   tieBias(view, out)
   readChannels(view, view.axis(0, 1), 0)
-  return { outputs: [data.map((_, axis) => (axis === 1 ? out : null))] }
+  return { outputs: [outputAxes(view, data.length, out)] }
+}
+
+function outputAxes(view: NodeView, rank: number, out: Axis): readonly Axis[] {
+  return Array.from({ length: rank }, (_, axis) => (axis === 0 ? view.axis(0, 0) : axis === 1 ? out : null))
 }
 
 function readChannels(view: NodeView, input: Axis, weightsAxis: number): void {

@@ -82,6 +82,7 @@ function gather(view: NodeView): Flow | string {
   const indices = view.shape(1)
   if (shape === undefined || indices === undefined) return UNKNOWN_SHAPE
   const axis = frontAxis(intAttribute(view.node, 'axis', 0), shape.length)
+  for (const at of shape.keys()) if (at !== axis) view.setRole(0, at, 'filter')
   const axes = view.axes(0)
   view.freeze(axes[axis] ?? null, 'Gather: it picks channels by number')
   return { outputs: [[...axes.slice(0, axis), ...indices.map(() => null), ...axes.slice(axis + 1)]] }

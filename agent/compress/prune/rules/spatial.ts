@@ -1,5 +1,5 @@
 import { intAttribute, intsAttribute } from '@edgefit/shared/onnx'
-import { type Axis, type Flow, frontAxis, type NodeView, type Rules, UNKNOWN_SHAPE } from '../rule.ts'
+import { type Axis, type Flow, freezeSpatial, frontAxis, type NodeView, type Rules, UNKNOWN_SHAPE } from '../rule.ts'
 
 /** Operators that work along height and width and leave channels to themselves. */
 export const spatialRules: Rules = {
@@ -27,6 +27,7 @@ export const spatialRules: Rules = {
 function pool(view: NodeView): Flow | string {
   const shape = view.shape(0)
   if (shape === undefined) return UNKNOWN_SHAPE
+  freezeSpatial(view)
   return { outputs: [shape.map((_, axis) => (axis < 2 ? view.axis(0, axis) : null))] }
 }
 

@@ -152,7 +152,7 @@ describe('what goes together', () => {
 describe('what stays, by name and reason', () => {
   const conv = op('Conv', 'x w1 -> a')
   const reader = op('Conv', 'b w2 -> y')
-  const constants = [w('w1', 4, 3, 1, 1), w('w2', 2, 4, 1, 1), w('scale', 4), w('wide', 4)]
+  const constants = [w('w1', 4, 3, 1, 1), w('w2', 2, 4, 1, 1), w('w3', 2, 4, 1, 1)]
 
   it.each([
     [
@@ -179,6 +179,33 @@ describe('what stays, by name and reason', () => {
       'padding of channels',
       [conv, op('Pad', 'a pads -> p'), op('Identity', 'a -> b'), reader],
       'Pad: it pads channels',
+    ],
+    [
+      'a pool along channels',
+      [
+        conv,
+        op('Transpose', 'a -> t', { perm: intsValue([0, 2, 1, 3]) }),
+        op('MaxPool', 't -> u', { kernel_shape: intsValue([1, 1]) }),
+        op('Transpose', 'u -> b', { perm: intsValue([0, 2, 1, 3]) }),
+        reader,
+      ],
+      'MaxPool: it works along them',
+    ],
+    [
+      'a convolution along channels',
+      [
+        conv,
+        op('Transpose', 'a -> t', { perm: intsValue([0, 2, 1, 3]) }),
+        op('Conv', 't w2 -> u'),
+        op('Transpose', 'u -> b', { perm: intsValue([0, 2, 1, 3]) }),
+        op('Conv', 'b w3 -> y'),
+      ],
+      'Conv: it works along them',
+    ],
+    [
+      'weights that are made',
+      [conv, op('Relu', 'w2 -> made'), op('Identity', 'a -> b'), op('Conv', 'b made -> y')],
+      'Conv: its weights are not constants; prune before quantizing',
     ],
     [
       'a shape that is read',

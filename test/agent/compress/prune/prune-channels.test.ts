@@ -1,9 +1,10 @@
 import { Pass } from '@edgefit/shared/model'
-import { asFloat32, encodeModel, indexGraph, intValue, type Model } from '@edgefit/shared/onnx'
+import { asFloat32, encodeModel, floatTensor, indexGraph, intValue, type Model } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
 import { buildVariant } from '../../../../agent/compress/index.ts'
 import { dependencyGroups } from '../../../../agent/compress/prune/dependency-groups.ts'
 import { type PruneChannelsPass, pruneChannels } from '../../../../agent/compress/prune/prune-channels.ts'
+import { pruneWeights } from '../../../../agent/compress/prune/prune-weights.ts'
 import { modelOf, op, randomTensor } from '../support/graphs.ts'
 import { demoModel } from '../support/real-models.ts'
 import { openSession } from '../support/runtime.ts'
@@ -150,6 +151,35 @@ describe('refusals', () => {
     })
     expect(dependencyGroups(model).groups).toHaveLength(1)
     expect(() => prune({ keep: { a: [0, 1, 2] } }, model)).toThrow('channels 1, 3 stay or go together')
+  })
+
+  it('of weights that are no numbers', () => {
+    const model = modelOf({
+      inputs: { x: [1, 1, 1, 1] },
+      outputs: ['y'],
+      nodes: [op('Conv', 'x w1 -> a'), op('Conv', 'a w2 -> y')],
+      constants: [floatTensor('w1', [2, 1, 1, 1], Float32Array.of(1, Number.NaN)), randomTensor('w2', [2, 2, 1, 1], 2)],
+    })
+    const refusal = expect.objectContaining({ code: 'MODEL_INVALID' })
+    expect(() => prune({}, model)).toThrow(refusal)
+    const target = { by: 'magnitude', threshold: 1 } as const
+    expect(() => pruneWeights(model, { pass: 'prune-weights', target, exclude: [] })).toThrow(refusal)
+  })
+
+  it('of weights that cannot be judged', () => {
+    const half = (name: string, dims: readonly number[]) => ({
+      name,
+      dataType: 'FLOAT16' as const,
+      dims,
+      data: new Uint8Array(16).fill(60),
+    })
+    const model = modelOf({
+      inputs: { x: [1, 2, 1, 1] },
+      outputs: ['y'],
+      nodes: [op('Conv', 'x w1 -> a'), op('Conv', 'a w2 -> y')],
+      constants: [half('w1', [4, 2, 1, 1]), half('w2', [2, 4, 1, 1])],
+    })
+    expect(() => prune({}, model)).toThrow('a constant they take part in is FLOAT16; prune float32 models')
   })
 
   it('of a model in which nothing can go', () => {
