@@ -1,10 +1,10 @@
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describeFailure } from '@edgefit/shared'
+import { describeFailure, EdgefitError } from '@edgefit/shared'
 import { openArtifactStore } from '@edgefit/shared/artifact'
 import type { Profile } from '@edgefit/shared/model'
 import type { ReportBody } from '@edgefit/shared/protocol'
-import { loadOrCreateSigningKey } from '@edgefit/shared/trust'
+import { importSigningKey, readIfPresent, type SigningKey } from '@edgefit/shared/trust'
 import type { Logger } from 'pino'
 import { sqliteDeploymentStore } from './deploy/deployment-store.ts'
 import { createDeviceWork } from './deploy/device-work.ts'
@@ -24,7 +24,7 @@ import type { JobRunner } from './measure/runner.ts'
 import { createProfileCache } from './profile/profile-cache.ts'
 import type { LabLimits } from './search/child-lab.ts'
 import { sqliteStudyStore } from './search/study-store.ts'
-import { openAgentDatabase } from './store/database.ts'
+import { openOrReplaceAgentDatabase } from './store/database.ts'
 import { lockState } from './store/state-lock.ts'
 import { AGENT_VERSION } from './version.ts'
 
@@ -51,17 +51,20 @@ const WINDOW_POLL_MS = 20_000
 /** The composition root: the only place that knows every part. */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { stateDir, runner, limits, now, monotonicNow, random, log } = options
-  await mkdir(stateDir, { recursive: true })
   const identity = await loadIdentity(stateDir)
   const lock = lockState(stateDir)
-  const database = await openAgentDatabase(join(stateDir, 'state.db'))
-  const key = await loadOrCreateSigningKey(deviceKeyPath(stateDir))
+  const key = await loadDeviceKey(stateDir)
+  const { database, replaced } = await openOrReplaceAgentDatabase(join(stateDir, 'state.db'))
   const artifacts = await openArtifactStore(join(stateDir, 'artifacts'))
   const slots = await openSlotStore(stateDir)
   const stopping = new AbortController()
 
   const outbox = await createOutbox(database, { now })
   const report = async (body: ReportBody) => void (await outbox.add(body))
+  if (replaced !== undefined) {
+    log.error({ why: replaced }, 'the journal could not be used: a new one is begun')
+    await report({ kind: 'notice', code: 'journal-replaced', message: replaced.slice(0, 4000) })
+  }
   const profiles = createProfileCache(database, options.profileKey, options.measureProfile, stopping.signal)
   const desired = createDesiredGate({ db: database, identity, now })
   const session = createSession({
@@ -183,6 +186,16 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
       lock.release()
     },
   }
+}
+
+/** The controller knows the key that enrolment made: another one would be refused for ever, without a hint why. */
+async function loadDeviceKey(stateDir: string): Promise<SigningKey> {
+  const path = deviceKeyPath(stateDir)
+  const pem = await readIfPresent(path)
+  if (pem !== undefined) return importSigningKey(pem, path)
+  throw new EdgefitError(`${path} is missing: restore it, or enrol the box again with "edgefit-agent enrol"`, {
+    code: 'CONFIG_INVALID',
+  })
 }
 
 async function removeOthers(folder: string, wanted: ReadonlySet<string>): Promise<void> {

@@ -4,6 +4,7 @@ import { Command, Option } from 'commander'
 import type { StudyEvent } from '../search/study.ts'
 import { bench } from './bench.ts'
 import { openBox } from './box.ts'
+import { requireFile, requireFolder } from './files.ts'
 import { formatMeasurement, formatTrial } from './format.ts'
 import { formatProfile } from './format-profile.ts'
 import { type CliIo, printResult, progressOf } from './io.ts'
@@ -85,6 +86,10 @@ function optimizeCommand(io: CliIo): Command {
     .action(async (modelPath: string, flags: OptimizeFlags) => {
       const wanted = wantedOf(flags)
       const task = taskOf(flags)
+      await requireFile('model', modelPath)
+      await requireFile('--data', flags.data)
+      if (flags.recipe !== undefined) await requireFile('--recipe', flags.recipe)
+      await requireFolder('--out', flags.out)
       const progress = progressOf(io, flags.json ?? false)
       const box = await openBox(flags)
       progress.step('profiling this box')
@@ -128,12 +133,14 @@ function benchCommand(io: CliIo): Command {
     .addHelpText('after', '\nExample:\n  edgefit-agent bench model.onnx --data data.npz --max-threads 1')
     .action(
       async (modelPath: string, flags: LimitOptions & TaskOptions & { data: string; seed: number; json?: boolean }) => {
+        const options = { modelPath, npzPath: flags.data, task: taskOf(flags), seed: flags.seed }
+        await requireFile('model', modelPath)
+        await requireFile('--data', flags.data)
         const progress = progressOf(io, flags.json ?? false)
         const box = await openBox(flags)
         const profile = await box.profile(io.signal)
         const { now, monotonicNow } = io
         const ports = { runner: box.runner, profile, now, monotonicNow, onStep: progress.step }
-        const options = { modelPath, npzPath: flags.data, task: taskOf(flags), seed: flags.seed }
         const measurement = await bench(options, ports, io.signal)
         progress.done()
         printResult(io, flags.json ?? false, measurement, () => formatMeasurement(modelPath, measurement))

@@ -46,6 +46,12 @@ export function numberIn(min: number, max: number): (text: string) => number {
   }
 }
 
+export function finiteNumber(text: string): number {
+  const value = Number(text)
+  if (text.trim() !== '' && Number.isFinite(value)) return value
+  throw new InvalidArgumentError(`"${text}" is not a number.`)
+}
+
 export function collectLabel(text: string, labels: Readonly<Record<string, string>>): Record<string, string> {
   const [, key, value] = /^([a-zA-Z0-9][a-zA-Z0-9._-]{0,63})=(.{1,128})$/.exec(text) ?? []
   if (key === undefined || value === undefined)

@@ -24,6 +24,7 @@ interface SlotStatus {
     readonly status: string
     readonly message: string | null
   } | null
+  /** Null where nothing serves, or something that this version of the agent cannot read. */
   readonly active: {
     readonly deployment: string
     readonly variant: string
@@ -98,8 +99,9 @@ export function formatStatus({ device, fleet, broker, unacknowledged, slots }: A
  * @throws EdgefitError NOT_FOUND where there is none
  */
 export async function rollBackSlot(stateDir: string, slot: string, now: () => number): Promise<void> {
+  await loadIdentity(stateDir)
   const slots = await openSlotStore(stateDir)
-  if (!(await slots.rollBack(slot))) {
+  if (!(await slots.list()).includes(slot) || !(await slots.rollBack(slot))) {
     throw new EdgefitError(`slot ${slot} has no previous model to return to: see "edgefit-agent status"`, {
       code: 'NOT_FOUND',
     })

@@ -2,7 +2,7 @@ import { resolve } from 'node:path'
 import { EdgefitError } from '@edgefit/shared'
 import type { Task } from '@edgefit/shared/model'
 import { type Command, Option } from 'commander'
-import { numberIn } from './options.ts'
+import { finiteNumber, numberIn } from './options.ts'
 
 export interface TaskOptions {
   readonly task?: Task['kind']
@@ -23,7 +23,7 @@ export function addTaskOptions(command: Command): Command {
     )
     .addOption(
       new Option('--threshold <score>', 'binary-score: judge accuracy at this score instead of the AUC').argParser(
-        Number,
+        finiteNumber,
       ),
     )
     .addOption(

@@ -65,7 +65,9 @@ function metricOf(task: Task, judged: boolean): AccuracyMetric {
 function agreement(task: Task, variant: Verdicts, baseline: Verdicts): Uint8Array {
   if (task.kind === 'regression') return withinTolerance(task.tolerance, variant, baseline)
   const threshold = task.kind === 'binary-score' ? task.threshold : undefined
-  const decision = (value: number) => (threshold === undefined ? value : Number(value >= threshold))
+  // NaN agrees with nothing, not even with itself.
+  const decision = (value: number) =>
+    threshold === undefined || Number.isNaN(value) ? value : Number(value >= threshold)
   return Uint8Array.from(baseline.values, (value, index) =>
     decision(variant.values[index] ?? Number.NaN) === decision(value) ? 1 : 0,
   )

@@ -73,10 +73,9 @@ function scoreBinary({ row, label }: Sample, threshold: number | undefined): Sco
       { code: 'DATASET_MISMATCH' },
     )
   }
-  return {
-    value,
-    right: label === null || threshold === undefined ? null : value >= threshold === (label[0] ?? 0) > 0.5,
-  }
+  if (label === null || threshold === undefined) return { value, right: null }
+  // NaN is below no threshold, and so would pass for a no.
+  return { value, right: !Number.isNaN(value) && value >= threshold === (label[0] ?? 0) > 0.5 }
 }
 
 /** |given - expected| / |expected| in the Euclidean norm; infinite where `expected` is zero and `given` is not. */

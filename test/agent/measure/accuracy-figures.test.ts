@@ -52,6 +52,8 @@ describe('the score of a sample', () => {
     expect(score(sample([0.5], 1))).toEqual({ value: 0.5, right: true })
     expect(score(sample([0.4], 1)).right).toBe(false)
     expect(score(sample([0.4], 0)).right).toBe(true)
+    expect(score(sample([Number.NaN], 0)).right).toBe(false)
+    expect(score(sample([Number.NaN], 1)).right).toBe(false)
     expect(() => score(sample([0.4, 0.6], 0))).toThrow(/one score a sample/)
   })
 
@@ -67,6 +69,16 @@ describe('the score of a sample', () => {
 })
 
 describe('the accuracy figures', () => {
+  it('do not take NaN for a no that agrees with the no of fp32', () => {
+    const baseline = verdicts({ values: [0.1, 0.2, 0.3, 0.9] })
+    const variant = verdicts({ values: [Number.NaN, 0.2, Number.NaN, 0.8] })
+
+    const task = { kind: 'binary-score', threshold: 0.5 } as const
+    const figures = accuracyFigures({ task, labels: null, variant, baseline })
+
+    expect(figures.accuracy).toMatchObject({ metric: 'agreement', value: 0.5 })
+  })
+
   it('pair the samples', () => {
     const baseline = verdicts({ right: [1, 1, 0, 0], logits: [1, 1, 1, 1] })
     const variant = verdicts({ right: [1, 0, 1, 0], logits: [1, 1, 1, 1.1] })

@@ -1,0 +1,31 @@
+import { constants } from 'node:fs'
+import { access, mkdir, stat } from 'node:fs/promises'
+import { EdgefitError } from '@edgefit/shared'
+
+/**
+ * Looks at a file of the command line before minutes are spent on others. `option` is how the operator named it.
+ *
+ * @throws EdgefitError INPUT_INVALID where it cannot be read
+ */
+export async function requireFile(option: string, path: string): Promise<void> {
+  try {
+    await access(path, constants.R_OK)
+    if ((await stat(path)).isFile()) return
+  } catch (cause) {
+    throw new EdgefitError(`${option}: cannot read ${path}: check the path`, { code: 'INPUT_INVALID', cause })
+  }
+  throw new EdgefitError(`${option}: ${path} is not a file: check the path`, { code: 'INPUT_INVALID' })
+}
+
+/** @throws EdgefitError INPUT_INVALID where it cannot be made or written to */
+export async function requireFolder(option: string, path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true })
+    await access(path, constants.W_OK)
+  } catch (cause) {
+    throw new EdgefitError(`${option}: ${path} is no folder to write to: name another one`, {
+      code: 'INPUT_INVALID',
+      cause,
+    })
+  }
+}

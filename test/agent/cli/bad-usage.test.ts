@@ -1,0 +1,59 @@
+import { tmpdir } from 'node:os'
+import { describeFailure } from '@edgefit/shared'
+import { Command } from 'commander'
+import { describe, expect, it } from 'vitest'
+import { fleetCommands } from '../../../agent/cli/fleet-commands.ts'
+import type { CliIo } from '../../../agent/cli/io.ts'
+import { offlineCommands } from '../../../agent/cli/offline-commands.ts'
+import { BREAST_CANCER_MODEL as MODEL } from '../../support/breast-cancer.ts'
+
+const io: CliIo = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  signal: new AbortController().signal,
+  now: () => 0,
+  monotonicNow: () => 0,
+  random: () => 0,
+}
+
+/** What the command says, without a process of its own. */
+async function failureOf(args: readonly string[]): Promise<string> {
+  const program = new Command('edgefit-agent').exitOverride().configureOutput({ writeErr: () => undefined })
+  for (const command of [...fleetCommands(io), ...offlineCommands(io)])
+    program.addCommand(command.copyInheritedSettings(program))
+  try {
+    await program.parseAsync(args, { from: 'user' })
+  } catch (error) {
+    return error instanceof Error && 'exitCode' in error ? error.message : describeFailure(error).text
+  }
+  throw new Error('the command did not fail')
+}
+
+describe('edgefit-agent', () => {
+  const optimize = (...args: string[]) => ['optimize', ...args, '--latency-p90-ms', '5']
+  const nowhere = ['--state', '/proc/nowhere']
+
+  it.each<[string, readonly string[], RegExp]>([
+    ['a model', optimize('no.onnx', '--data', MODEL, '--out', 'o'), /^INPUT_INVALID: model: cannot read no\.onnx/],
+    ['the data', optimize(MODEL, '--data', 'no.npz', '--out', 'o'), /^INPUT_INVALID: --data: cannot read no\.npz/],
+    ['a folder as data', optimize(MODEL, '--data', tmpdir(), '--out', 'o'), /^INPUT_INVALID: --data: .* is not a file/],
+    ['a file as output', optimize(MODEL, '--data', MODEL, '--out', MODEL), /^INPUT_INVALID: --out: .* is no folder/],
+    [
+      'a recipe',
+      ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--recipe', 'no.json'],
+      /^INPUT_INVALID: --recipe: cannot read no\.json/,
+    ],
+    ['a budget of NaN', ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--latency-p90-ms', 'NaN'], /"NaN" is not/],
+    ['a budget of zero', ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--latency-p90-ms', '0'], /"0" is not/],
+    [
+      'a threshold',
+      ['bench', MODEL, '--data', MODEL, '--task', 'binary-score', '--threshold', 'x'],
+      /"x" is not a num/,
+    ],
+    ['a log level', ['run', '--log-level', 'loud'], /log-level.*Allowed choices are trace/],
+    ['a box that was never enrolled', ['run', ...nowhere], /^NOT_FOUND: \/proc\/nowhere holds no agent\.json: enrol/],
+    ['a rollback of no box', ['rollback', ...nowhere], /^NOT_FOUND: \/proc\/nowhere holds no agent\.json/],
+  ])('names what is wrong with %s', async (_what, args, message) => {
+    expect(await failureOf(args)).toMatch(message)
+  })
+})
