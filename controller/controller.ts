@@ -59,6 +59,8 @@ export interface Controller {
   /** As devices use it. */
   readonly brokerUrl: string
   readonly keyFingerprint: string
+  /** The embedded broker shows this certificate from now on. */
+  renewCertificate(files: { readonly cert: string; readonly key: string }): void
   /** Closes everything; what devices have been promised is on disk. */
   stop(): Promise<void>
 }
@@ -233,7 +235,12 @@ async function assemble(
   )
   onStop(() => ticker.stop())
   log.info({ dataDir, fleet, brokerUrl }, 'controller started')
-  return { socketPath, brokerUrl, keyFingerprint: fingerprint }
+  return {
+    socketPath,
+    brokerUrl,
+    keyFingerprint: fingerprint,
+    renewCertificate: (files) => embedded?.renewCertificate(files),
+  }
 }
 
 async function recordDuplicate(db: ControllerDatabase, device: string, nowMs: number): Promise<void> {

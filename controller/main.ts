@@ -9,5 +9,6 @@ process.exitCode = await runCli(process.argv.slice(2), {
   stderr: process.stderr,
   signal: stop.signal,
   now: Date.now,
+  onReload: (handler) => process.on('SIGHUP', handler),
   defaultDataDir: process.env['EDGEFIT_DATA'] ?? './edgefit-data',
 })

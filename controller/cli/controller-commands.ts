@@ -4,6 +4,7 @@ import { EdgefitError, parseWith } from '@edgefit/shared'
 import { Name } from '@edgefit/shared/model'
 import { Command, Option } from 'commander'
 import type { BrokerSettings } from '../broker-options.ts'
+import type { Controller } from '../controller.ts'
 import { utcMinute } from '../report/words.ts'
 import { type CliIo, type CommonFlags, connect, verb } from './io.ts'
 import { integerIn } from './option-parsers.ts'
@@ -50,7 +51,7 @@ function startCommand(io: CliIo): Command {
       '--tls-cert <file>',
       'PEM: certificate of the embedded broker (default: one of its own, which join tokens vouch for), or of this client with --broker',
     )
-    .option('--tls-key <file>', 'PEM: its key')
+    .option('--tls-key <file>', 'PEM: its key; SIGHUP has the embedded broker read both again')
     .option('--ca <file>', "PEM: CA of the broker's certificate, where systems do not know it")
     .option('--broker <url>', 'use this broker instead of the embedded one')
     .option('--advertise <url>', 'address of the broker for devices (default: told by host and port)')
@@ -75,6 +76,12 @@ function startCommand(io: CliIo): Command {
       })
       const { brokerUrl, socketPath, keyFingerprint } = controller
       print(io, flags.json, { brokerUrl, socketPath, keyFingerprint }, () => `ready: devices connect to ${brokerUrl}`)
+      io.onReload(() => {
+        renewCertificate(controller, flags).then(
+          () => log.info('the certificate was read again'),
+          (error: unknown) => log.error({ err: error }, 'the certificate could not be read again; the old one stays'),
+        )
+      })
       if (!io.signal.aborted) await once(io.signal, 'abort')
       log.info('stopping')
       await controller.stop()
@@ -96,6 +103,12 @@ function infoCommand(io: CliIo): Command {
       ]),
     )
   })
+}
+
+async function renewCertificate(controller: Controller, flags: StartFlags): Promise<void> {
+  const settings = await brokerSettings(flags)
+  if (settings.kind === 'embedded' && settings.tls !== undefined && 'cert' in settings.tls)
+    controller.renewCertificate(settings.tls)
 }
 
 /** @throws EdgefitError USAGE for options that do not go together */

@@ -12,6 +12,8 @@ export interface CliIo {
   readonly now: () => number
   /** Data directory where no --data-dir is given. */
   readonly defaultDataDir: string
+  /** Asked to read files again, as by SIGHUP. */
+  onReload(handler: () => void): void
   setExitCode(status: 0 | 1 | 2): void
 }
 

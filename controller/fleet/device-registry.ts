@@ -16,6 +16,8 @@ export interface EnrolmentRequest {
  * Files a device's request to join and says where it stands. A name that is accepted keeps its key: another key
  * under it is turned away until the operator has decommissioned the old box, and then waits for approval like any.
  * Call it in a transaction.
+ *
+ * @throws EdgefitError UNAVAILABLE where too many wait for the operator.
  */
 export async function enrolDevice(
   db: ControllerDatabase,
@@ -29,6 +31,7 @@ export async function enrolDevice(
     await recordEvent(db, { ...event, kind: 'enrolment-refused', data: { reason: 'another key under this name' } })
     return 'rejected'
   }
+  if (known?.state !== 'pending') await assertRoomForPending(db, request.device)
   const row = {
     state: 'pending',
     public_key: request.publicKey,
@@ -46,6 +49,22 @@ export async function enrolDevice(
   await setOwnLabels(db, request.device, request.labels)
   await recordEvent(db, { ...event, kind: 'device-enrolled' })
   return 'pending'
+}
+
+/** So many names nobody has looked at are a join token in the wrong hands. */
+const MAX_PENDING = 10_000
+
+async function assertRoomForPending(db: ControllerDatabase, device: string): Promise<void> {
+  const { count } = await db
+    .selectFrom('devices')
+    .select(({ fn }) => fn.countAll<number>().as('count'))
+    .where('state', '=', 'pending')
+    .executeTakeFirstOrThrow()
+  if (count >= MAX_PENDING)
+    throw new EdgefitError(`${device} cannot enrol: ${count} devices are pending; accept or reject some`, {
+      code: 'UNAVAILABLE',
+      details: { device, pending: count },
+    })
 }
 
 /** Which states an operator may bring a device to, by the one it is in. */

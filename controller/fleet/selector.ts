@@ -34,7 +34,7 @@ export function parseSelector(text: string): Selector {
 
 export function matchesSelector(selector: Selector, device: DeviceView): boolean {
   const facts = selectableFacts(device)
-  return selector.terms.every((term) => facts[term.key] === term.value)
+  return selector.terms.every((term) => facts.get(term.key) === term.value)
 }
 
 /**
@@ -53,10 +53,10 @@ export function selectDevices(text: string, devices: readonly DeviceView[]): rea
     )
   const facts = devices.map(selectableFacts)
   for (const { key, value } of selector.terms) {
-    const values = distinct(facts.map((fact) => fact[key]))
+    const values = distinct(facts.map((fact) => fact.get(key)))
     if (values.length === 0)
       throw invalid(
-        `no accepted device has "${key}"; there is ${distinct(facts.flatMap((f) => Object.keys(f))).join(', ')}`,
+        `no accepted device has "${key}"; there is ${distinct(facts.flatMap((fact) => [...fact.keys()])).join(', ')}`,
         text,
       )
     if (!values.includes(value))
@@ -65,13 +65,13 @@ export function selectDevices(text: string, devices: readonly DeviceView[]): rea
   throw invalid('no accepted device fits all terms together; drop one, or see "edgefit device list"', text)
 }
 
-function selectableFacts(device: DeviceView): Readonly<Record<string, string | undefined>> {
-  return {
-    ...device.labels,
-    device: device.id,
-    class: device.hardwareClass ?? undefined,
-    arch: device.architecture ?? undefined,
-  }
+function selectableFacts(device: DeviceView): ReadonlyMap<string, string | undefined> {
+  return new Map([
+    ...Object.entries(device.labels),
+    ['device', device.id],
+    ['class', device.hardwareClass ?? undefined],
+    ['arch', device.architecture ?? undefined],
+  ])
 }
 
 function distinct(values: readonly (string | undefined)[]): readonly string[] {

@@ -38,7 +38,7 @@ export interface EmbeddedBroker {
   openStream(): Duplex
   /** Ends a device's connection, if it has one: its state has changed. */
   disconnect(device: string): Promise<void>
-  /** New connections get this certificate; those that stand are not touched. */
+  /** New connections get this certificate; those that stand are not touched. @throws EdgefitError CONFIG_INVALID */
   renewCertificate(files: { readonly cert: string; readonly key: string }): void
   close(): Promise<void>
 }
@@ -177,7 +177,10 @@ export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promi
       const client = deviceClients.get(device)
       if (client !== undefined) await new Promise<void>((done) => client.close(done))
     },
-    renewCertificate: (files) => tlsServer?.setSecureContext(files),
+    renewCertificate(files) {
+      assertUsable(files)
+      tlsServer?.setSecureContext(files)
+    },
     close,
   }
 }

@@ -9,6 +9,7 @@ import {
 } from 'node:crypto'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
+import { EdgefitError } from '@edgefit/shared'
 import { readIfPresent, writePrivateFile } from '@edgefit/shared/trust'
 import {
   bitString,
@@ -71,9 +72,16 @@ const AUTHORITY_NAME = 'Edgefit controller'
 async function loadOrCreateAuthority(path: string, nowMs: number): Promise<Authority> {
   const pem = await readIfPresent(path)
   if (pem !== undefined) {
-    const privateKey = createPrivateKey(pem)
-    const cert = pem.slice(pem.indexOf('-----BEGIN CERTIFICATE-----'))
-    return { privateKey, publicKey: createPublicKey(privateKey), cert }
+    try {
+      const privateKey = createPrivateKey(pem)
+      const cert = pem.slice(pem.indexOf('-----BEGIN CERTIFICATE-----'))
+      return { privateKey, publicKey: createPublicKey(privateKey), cert }
+    } catch (cause) {
+      throw new EdgefitError(
+        `${path}: not a private key and its certificate in PEM; restore it from a backup, or delete it and enrol all boxes anew`,
+        { code: 'CONFIG_INVALID', cause },
+      )
+    }
   }
   const pair = newKeyPair()
   const cert = certificate({

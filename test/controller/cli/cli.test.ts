@@ -1,15 +1,17 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
+import { connect as connectTls } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import { loadModel, saveModel } from '@edgefit/shared/onnx'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { runCli } from '../../../controller/cli/run.ts'
 import { BREAST_CANCER_MODEL, writeBreastCancerNpz } from '../../support/breast-cancer.ts'
+import { aWhile, certificateAuthority, until } from '../../support/link.ts'
 
 const MAIN = fileURLToPath(new URL('../../../controller/main.ts', import.meta.url))
 const NODE_ARGS = ['--import', 'tsx', '--conditions=source', MAIN]
@@ -47,6 +49,7 @@ async function edgefit(...args: string[]): Promise<Result> {
     signal: AbortSignal.timeout(60_000),
     now: Date.now,
     defaultDataDir: dataDir,
+    onReload: () => undefined,
   })
   return { status, stdout: stdout.text(), stderr: stderr.text() }
 }
@@ -84,6 +87,61 @@ afterAll(async () => {
   }
   await rm(folder, { recursive: true, force: true })
 })
+
+describe('edgefit controller start', () => {
+  it('reads a renewed certificate when it is told to, and keeps the old one where that is none', async () => {
+    const authority = await certificateAuthority(folder)
+    const [old, renewed] = [authority.issue('old'), authority.issue('new')]
+    const [certFile, keyFile] = [join(folder, 'broker.pem'), join(folder, 'broker.key')]
+    const install = async (files: { certFile: string; keyFile: string }) => {
+      await copyFile(files.certFile, certFile)
+      await copyFile(files.keyFile, keyFile)
+    }
+    await install(old)
+    const stop = new AbortController()
+    const [stdout, stderr] = [capture(), capture()]
+    let reload = () => {}
+    const flags = ['--host', '127.0.0.1', '--mqtts-port', '0', '--tls-cert', certFile, '--tls-key', keyFile, '--json']
+    const running = runCli(
+      ['controller', 'start', '--data-dir', join(folder, 'tls'), ...flags, '--log-level', 'error'],
+      {
+        stdout: stdout.stream,
+        stderr: stderr.stream,
+        signal: stop.signal,
+        now: Date.now,
+        defaultDataDir: '',
+        onReload: (handler) => {
+          reload = handler
+        },
+      },
+    )
+    onTestFinished(async () => {
+      stop.abort()
+      await running
+    })
+    await until(() => stdout.text().endsWith('}\n'), 'the controller is ready')
+    const port = Number(new URL(JSON.parse(stdout.text()).brokerUrl).port)
+    expect(await shownBy(port)).toBe('old')
+
+    await copyFile(renewed.certFile, certFile)
+    reload()
+    await aWhile()
+    expect(await shownBy(port)).toBe('old')
+
+    await install(renewed)
+    reload()
+    await until(async () => (await shownBy(port)) === 'new', 'the renewed certificate is shown')
+  })
+})
+
+/** Common name of the certificate that a server on this host shows. */
+async function shownBy(port: number): Promise<string> {
+  const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false })
+  await once(socket, 'secureConnect')
+  const { CN } = socket.getPeerCertificate().subject
+  socket.destroy()
+  return String(CN)
+}
 
 describe('edgefit', () => {
   it.each([

@@ -72,6 +72,7 @@ function terminal(isTTY: boolean): { io: CliIo; text: () => string } {
     signal: AbortSignal.timeout(60_000),
     now: () => NOW_MS,
     defaultDataDir: '',
+    onReload: () => undefined,
     setExitCode: () => undefined,
   } as unknown as CliIo
   return { io, text: () => pieces.join('') }

@@ -40,6 +40,7 @@ describe('selectDevices', () => {
 
   it.each([
     ['sight=lab', /no accepted device has "sight"; there is arch, class, device, site/],
+    ['constructor=1', /no accepted device has "constructor"/],
     ['site=cellar', /site is one of lab, roof/],
     ['site=roof,arch=x64', /no accepted device fits all terms together/],
   ])('refuses %s and says what there is', (selector, message) => {
