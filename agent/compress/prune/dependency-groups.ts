@@ -18,7 +18,7 @@ export interface ChannelGroup {
 }
 
 /** What goes as one. */
-export interface Channel {
+interface Channel {
   readonly id: number
   /** On the group's axis; several where groups of a convolution or a layout tie them. */
   readonly positions: readonly number[]
@@ -33,7 +33,7 @@ export interface GroupMember {
 }
 
 /** Channels of a layer that stay, and why. */
-export interface FrozenChannels {
+interface FrozenChannels {
   readonly value: string
   readonly count: number
   readonly reason: string
@@ -76,7 +76,10 @@ export function dependencyGroups(model: Model): DependencyGroups {
       if (isLayer) frozen.push({ value, count: ids.length, reason })
     } else if ((axisOf.get(value) ?? axis) !== axis) {
       frozen.push({ value, count: ids.length, reason: 'another axis of the same value holds channels too' })
-    } else if (ids.length > 1) {
+    } else if (ids.length === 1) {
+      const together = positions.get(ids[0] ?? -1)?.length ?? 0
+      if (together > 1) frozen.push({ value, count: together, reason: 'they all go together' })
+    } else {
       axisOf.set(value, axis)
       groups.push({
         value,

@@ -15,7 +15,7 @@ import type { Labels } from './channel-labels.ts'
 import type { DependencyGroups } from './dependency-groups.ts'
 
 /**
- * The model without the channels of `removed` (ids of {@link Channel}): constants cut on every axis that holds them,
+ * The model without the channels of `removed` (ids of the channels of its groups): constants cut on every axis that holds them,
  * `group`, Reshape targets and Split sizes written anew, shapes inferred again and checked against what was cut.
  *
  * @throws EdgefitError PASS_FAILED when the shapes of the result are not those that the cuts give: nothing is written.

@@ -88,17 +88,53 @@ function gather(view: NodeView): Flow | string {
   return { outputs: [[...axes.slice(0, axis), ...indices.map(() => null), ...axes.slice(axis + 1)]] }
 }
 
+/** A run of channels is followed, with its bounds written anew; every second one and the like is not. */
 function slice(view: NodeView): Flow | string {
   const shape = view.shape(0)
   const starts = intsAttribute(view.node, 'starts', undefined) ?? view.ints(1)
-  if (shape === undefined || starts === undefined) return UNKNOWN_SHAPE
+  const ends = intsAttribute(view.node, 'ends', undefined) ?? view.ints(2)
+  if (shape === undefined || starts === undefined || ends === undefined) return UNKNOWN_SHAPE
   const given = intsAttribute(view.node, 'axes', undefined) ?? (view.has(3) ? view.ints(3) : [...starts.keys()])
-  if (given === undefined) return 'its axes are not constant'
-  const sliced = new Set(given.map((axis) => frontAxis(axis, shape.length)))
-  const axes = view.axes(0).map((labels, axis) => {
-    if (!sliced.has(axis)) return labels
-    view.freeze(labels, 'Slice: it picks channels by number')
-    return null
-  })
-  return { outputs: [axes] }
+  const steps = view.has(4) ? view.ints(4) : starts.map(() => 1)
+  if (given === undefined || steps === undefined) return 'its axes or steps are not constant'
+  const axes = [...view.axes(0)]
+  const cuts = new Map<number, { readonly before: Labels; readonly part: Labels }>()
+  for (const [at, rawAxis] of given.entries()) {
+    const axis = frontAxis(rawAxis, shape.length)
+    const labels = axes[axis] ?? null
+    if (labels === null) continue
+    const from = clamped(starts[at] ?? 0, labels.length)
+    const part = labels.subarray(from, Math.max(from, clamped(ends[at] ?? 0, labels.length)))
+    if (steps[at] === 1 && part.length > 0) {
+      axes[axis] = part
+      cuts.set(at, { before: labels.subarray(0, from), part })
+    } else {
+      view.freeze(labels, 'Slice: it picks channels one by one')
+      axes[axis] = null
+    }
+  }
+  if (cuts.size === 0) return { outputs: [axes] }
+  const { node } = view
+  return {
+    outputs: [axes],
+    repair: (survivors, constant) => {
+      const first = starts.map((start, at) => survivorsOr(cuts.get(at)?.before, start))
+      const last = ends.map((end, at) => (first[at] ?? 0) + survivorsOr(cuts.get(at)?.part, end - (first[at] ?? 0)))
+      if (node.attributes.has('starts')) {
+        const attributes = new Map(node.attributes).set('starts', intsValue(first)).set('ends', intsValue(last))
+        return { ...node, attributes }
+      }
+      const [data = '', , , ...rest] = node.inputs
+      return { ...node, inputs: [data, constant(first), constant(last), ...rest] }
+
+      function survivorsOr(labels: Labels | undefined, otherwise: number): number {
+        return labels === undefined ? otherwise : survivors(labels)
+      }
+    },
+  }
+}
+
+/** A bound of Slice: negative ones count from the end, those beyond stop at it. */
+function clamped(bound: number, length: number): number {
+  return Math.min(length, Math.max(0, frontAxis(bound, length)))
 }

@@ -2,6 +2,7 @@ import { describeIo, loadModel, type Model, modelCost } from '@edgefit/shared/on
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { foldConstants } from '../../../../agent/compress/fold-constants.ts'
+import { dependencyGroups } from '../../../../agent/compress/prune/dependency-groups.ts'
 import { randomValues } from '../support/graphs.ts'
 import { demoModel, hasSharedModels, sharedPath } from '../support/real-models.ts'
 import { float32, relativeError, run } from '../support/runtime.ts'
@@ -70,6 +71,8 @@ describe('a pruned model says what the whole one says once the pruned channels m
         fc.constantFrom('per-layer', 'global'),
         async (plan, ratio, scope) => {
           const source = networkOf(plan)
+          // Several shuffles may tie all channels there are.
+          fc.pre(dependencyGroups(source).groups.length > 0)
           const { pruned, zeroed } = prunedAndZeroed(source, { ratio, scope })
           const feeds = { x: float32(INPUT_DIMS, randomValues(144, plan.seed)) }
           const [before] = Object.values(await run(zeroed, feeds))
@@ -77,7 +80,7 @@ describe('a pruned model says what the whole one says once the pruned channels m
           expect(relativeError(before, after)).toBeLessThan(1e-5)
         },
       ),
-      { numRuns: 120, seed: 1 },
+      { numRuns: 100, seed: 1 },
     )
   })
 })

@@ -23,6 +23,7 @@ const STEPS = [
   'concat',
   'concat-input',
   'split',
+  'slice',
   'gate',
   'pool',
   'shuffle',
@@ -139,6 +140,17 @@ export function networkOf({ opset, steps, head, seed }: Plan): Model {
       const [left, right] = parts.split(' ')
       const changed = add('Relu', `${right}`)
       current = { channels, value: add('Concat', `${changed} ${left}`, { axis: intValue(1) }) }
+    },
+    slice() {
+      const { value, channels } = current
+      const cut = (from: number, to: number): string => {
+        const bounds = { starts: [from], ends: [to], axes: [1] }
+        if (opset >= 10) return add('Slice', `${value} ${Object.values(bounds).map(ints).join(' ')}`)
+        const attributes = Object.entries(bounds).map(([name, values]) => [name, intsValue(values)])
+        return add('Slice', value, Object.fromEntries(attributes))
+      }
+      const tail = add('Relu', cut(-3, 2 ** 31 - 1))
+      current = { channels, value: add('Concat', `${tail} ${cut(0, channels - 3)}`, { axis: intValue(1) }) }
     },
     gate() {
       const { value, channels } = current
