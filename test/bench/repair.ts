@@ -130,8 +130,9 @@ export async function run(args: readonly string[]): Promise<void> {
     if (!name.includes(values.variant)) continue
     const cells: string[] = []
     for (const [index, subject] of chosen.entries()) {
-      process.stderr.write(`${name}: ${subject.name}\n`)
-      cells.push(await cell(subject, passes, floats[index] ?? new Uint8Array(), Number(values.seeds)))
+      const found = await cell(subject, passes, floats[index] ?? new Uint8Array(), Number(values.seeds))
+      process.stderr.write(`${name}, ${subject.name}: ${found}\n`)
+      cells.push(found)
     }
     rows.push([name, ...cells])
   }
