@@ -49,6 +49,7 @@ export function createSupervisor(ports: SupervisorPorts): Supervisor {
   /** A retained message comes again with every connection. */
   const refused = new Set<string>()
   let queue: Promise<void> = Promise.resolve()
+  let again: NodeJS.Timeout | undefined
   let stopped = false
 
   const begin = (deployment: SlotDeployment): void => {
@@ -80,20 +81,24 @@ export function createSupervisor(ports: SupervisorPorts): Supervisor {
 
   const reconcile = async (slots: Readonly<Record<string, DeploymentGoal>>): Promise<void> => {
     const known = new Map((await store.all()).map((deployment) => [deployment.slot, deployment]))
-    for (const [slot, { goal }] of known) {
-      if (!Object.hasOwn(slots, slot)) await each(slot, () => remove(slot, goal))
+    const changes = [
+      ...[...known.values()].flatMap(({ slot, goal }) =>
+        Object.hasOwn(slots, slot) ? [] : [{ slot, change: () => remove(slot, goal) }],
+      ),
+      ...Object.entries(slots).map(([slot, goal]) => ({ slot, change: () => replace(slot, goal, known.get(slot)) })),
+    ]
+    clearTimeout(again)
+    for (const { slot, change } of changes) {
+      try {
+        await change()
+      } catch (error) {
+        // What fails in one slot holds up no other.
+        ports.onError(slot, error)
+        clearTimeout(again)
+        again = setTimeout(() => void enqueue(() => reconcile(slots)).catch(() => undefined), retryMs)
+      }
     }
-    for (const [slot, goal] of Object.entries(slots)) await each(slot, () => replace(slot, goal, known.get(slot)))
     await ports.onChange(await store.all())
-  }
-
-  /** What fails in one slot holds up no other. The state comes again with the next connection. */
-  const each = async (slot: string, change: () => Promise<void>): Promise<void> => {
-    try {
-      await change()
-    } catch (error) {
-      ports.onError(slot, error)
-    }
   }
 
   const remove = async (slot: string, goal: DeploymentGoal): Promise<void> => {
@@ -139,6 +144,7 @@ export function createSupervisor(ports: SupervisorPorts): Supervisor {
     async stop() {
       stopped = true
       await queue
+      clearTimeout(again)
       await Promise.all([...runs.keys()].map(halt))
     },
   }

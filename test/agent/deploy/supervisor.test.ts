@@ -140,15 +140,22 @@ describe('the supervisor', () => {
     expect(events).toEqual(['error main Error: database or disk is full'])
   })
 
-  it('works on the other slots where one cannot be emptied', async () => {
-    const { supervisor, events } = setUp({ emptySlot: () => Promise.reject(new Error('input/output error')) })
+  it('works on the other slots where one cannot be emptied, and empties that one later', async () => {
+    let tries = 0
+    const { supervisor, events, reports } = setUp({
+      emptySlot() {
+        tries += 1
+        return tries > 1 ? Promise.resolve() : Promise.reject(new Error('input/output error'))
+      },
+    })
     await supervisor.apply({ main: goal('d1') })
 
     await supervisor.apply({ other: goal('d2') })
-    await supervisor.stop()
 
     expect(events).toContain('error main Error: input/output error')
     expect(events).toContain('begin other d2/1')
+    await expect.poll(() => reports).toMatchObject([{ status: 'removed', deploymentId: 'd1' }])
+    await supervisor.stop()
   })
 
   it('goes on where a record has the shape of another version', async () => {
