@@ -1,6 +1,5 @@
 import { tmpdir } from 'node:os'
 import { describeFailure } from '@edgefit/shared'
-import { Command } from 'commander'
 import { describe, expect, it } from 'vitest'
 import { fleetCommands } from '../../../agent/cli/fleet-commands.ts'
 import type { CliIo } from '../../../agent/cli/io.ts'
@@ -17,12 +16,13 @@ const io: CliIo = {
 }
 
 /** What the command says, without a process of its own. */
-async function failureOf(args: readonly string[]): Promise<string> {
-  const program = new Command('edgefit-agent').exitOverride().configureOutput({ writeErr: () => undefined })
-  for (const command of [...fleetCommands(io), ...offlineCommands(io)])
-    program.addCommand(command.copyInheritedSettings(program))
+async function failureOf([verb, ...args]: readonly string[]): Promise<string> {
+  const command = [...fleetCommands(io), ...offlineCommands(io)].find((candidate) => candidate.name() === verb)
   try {
-    await program.parseAsync(args, { from: 'user' })
+    await command
+      ?.exitOverride()
+      .configureOutput({ writeErr: () => undefined })
+      .parseAsync(args, { from: 'user' })
   } catch (error) {
     return error instanceof Error && 'exitCode' in error ? error.message : describeFailure(error).text
   }
