@@ -117,9 +117,21 @@ export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promi
     return undefined
   }
 
+  /** An operator may have decided between the sign-in and its being known, when there was no connection to end yet. */
+  async function endIfLeft(client: Client, device: string): Promise<void> {
+    try {
+      if ((await directory.findIdentity(device))?.state === 'accepted') return
+    } catch (error) {
+      log.error({ err: error, device }, 'device could not be looked up')
+    }
+    client.close()
+  }
+
   aedes.on('client', (client) => {
     const principal = principals.get(client)
-    if (principal?.kind === 'device') deviceClients.set(principal.device, client)
+    if (principal?.kind !== 'device') return
+    deviceClients.set(principal.device, client)
+    void endIfLeft(client, principal.device)
   })
   aedes.on('clientDisconnect', (client) => {
     const principal = principals.get(client)

@@ -364,6 +364,26 @@ function commonName(client: MqttClient): unknown {
 }
 
 describe('startEmbeddedBroker', () => {
+  it('ends the connection of a device that left the fleet while it signed in', async () => {
+    const key = directory.add('pi-leaving')
+    let lookUps = 0
+    const changing: typeof directory = {
+      ...directory,
+      async findIdentity(device) {
+        const identity = await directory.findIdentity(device)
+        lookUps += 1
+        return identity && lookUps > 1 ? { ...identity, state: 'decommissioned' } : identity
+      },
+    }
+    const own = await startEmbeddedBroker({ fleet, tcp: loopback, directory: changing, now: Date.now, log: silentLog })
+    onTestFinished(() => own.close())
+
+    const client = open(await deviceOptions('pi-leaving', key), `mqtt://127.0.0.1:${own.tcpPort}`)
+
+    await closed(client)
+    expect(lookUps).toBe(2)
+  })
+
   it('refuses a certificate that does not go with its key', async () => {
     const authority = await certificateAuthority(await temporaryFolder())
     const [one, other] = [authority.issue('one'), authority.issue('other')]
