@@ -63,6 +63,19 @@ describe('a pruned model says what the whole one says once the pruned channels m
     }
   })
 
+  it.skipIf(!hasSharedModels)('Silero VAD, which cuts channels in two with Slice', async () => {
+    const source = await loadModel(sharedPath('silero_vad/silero_vad_16k_op15.onnx'))
+    const feeds = {
+      input: float32([1, 576], randomValues(576, 3)),
+      state: float32([2, 1, 128], randomValues(256, 4)),
+      sr: { type: 'int64' as const, dims: [], data: BigInt64Array.of(16_000n) },
+    }
+    const { pruned, zeroed } = prunedAndZeroed(source, { ratio: 0.25 })
+    const before = await run(zeroed, feeds)
+    const after = await run(pruned, feeds)
+    for (const name of ['output', 'stateN']) expect(relativeError(before[name], after[name])).toBeLessThan(1e-5)
+  })
+
   it('random networks of every opset', async () => {
     await fc.assert(
       fc.asyncProperty(
