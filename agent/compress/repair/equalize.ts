@@ -19,7 +19,7 @@ export interface EqualizeOptions {
  * of weights or of activations, then suits all of its channels.
  *
  * Between the layers (Conv of any grouping, Gemm, MatMul) there may be Relu, LeakyRelu, PRelu, pooling and Flatten, and
- * nobody else may read what lies between. Repeated over all pairs until nothing moves, which for a depthwise convolution
+ * nobody else may read what lies between. Repeated over all pairs until next to nothing moves, which for a depthwise convolution
  * between two others gives all three the same ranges.
  *
  * Requires float32 layers with constant weights and BatchNormalization folded; ensures the outputs of before but for
@@ -61,8 +61,10 @@ interface Scales {
   readonly outputs: Float64Array
 }
 
-const SETTLED = 1e-4
-const MAX_SWEEPS = 200
+/** Of the largest scale's logarithm: a thousandth is no news to 8 bits. */
+const SETTLED = 1e-3
+/** Chains of many layers settle slowly, and the last sweeps change next to nothing. */
+const MAX_SWEEPS = 50
 
 function equalizingScales(pairs: readonly LayerPair[]): ReadonlyMap<LinearLayer, Scales> {
   const layers = new Set(pairs.flatMap(({ first, second }) => [first, second]))
