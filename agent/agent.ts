@@ -52,8 +52,8 @@ const WINDOW_POLL_MS = 20_000
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const { stateDir, runner, limits, now, monotonicNow, random, log } = options
   const identity = await loadIdentity(stateDir)
-  const lock = lockState(stateDir)
   const key = await loadDeviceKey(stateDir)
+  const lock = lockState(stateDir)
   const { database, replaced } = await openOrReplaceAgentDatabase(join(stateDir, 'state.db'))
   const artifacts = await openArtifactStore(join(stateDir, 'artifacts'))
   const slots = await openSlotStore(stateDir)

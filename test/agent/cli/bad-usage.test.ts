@@ -1,4 +1,6 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describeFailure } from '@edgefit/shared'
 import { describe, expect, it } from 'vitest'
 import { fleetCommands } from '../../../agent/cli/fleet-commands.ts'
@@ -55,5 +57,24 @@ describe('edgefit-agent', () => {
     ['a rollback of no box', ['rollback', ...nowhere], /^NOT_FOUND: \/proc\/nowhere holds no agent\.json/],
   ])('names what is wrong with %s', async (_what, args, message) => {
     expect(await failureOf(args)).toMatch(message)
+  })
+
+  it('makes no new key where the one that enrolment made is missing', async () => {
+    const state = await mkdtemp(join(tmpdir(), 'edgefit-keyless-'))
+    const identity = {
+      v: 1,
+      fleet: 'fleet',
+      deviceId: 'alpha',
+      brokerUrl: 'mqtt://127.0.0.1:1',
+      controllerKey: 'A'.repeat(43),
+      labels: {},
+      signIn: { kind: 'device-key' },
+    }
+    await writeFile(join(state, 'agent.json'), JSON.stringify(identity))
+
+    expect(await failureOf(['run', '--state', state])).toMatch(/^CONFIG_INVALID: .*device-key\.pem is missing: restore/)
+
+    expect(await readdir(state)).toEqual(['agent.json'])
+    await rm(state, { recursive: true })
   })
 })
