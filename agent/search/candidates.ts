@@ -29,8 +29,8 @@ export interface CandidateInput {
 type Calibration = Extract<Pass, { pass: 'quantize-static' }>['calibration']
 
 /**
- * Squared error keeps the outputs up to a decibel closer to fp32 than the others, and takes longest. Entropy is not
- * among them: nowhere was it better than all of these.
+ * Squared error kept the outputs of four in five real models closer to fp32 than minmax did, and takes longest. Entropy
+ * is not among them: it was further off on four of the five.
  */
 function calibrations(samples: number): readonly Calibration[] {
   return [
