@@ -16,7 +16,7 @@ export interface CalibrationProgress {
 }
 
 /** How the ranges follow from what is observed; `integers` are those that the activations will be quantized to. */
-export type CalibrationMethod =
+type CalibrationMethod =
   | { readonly method: 'minmax' }
   /** Every sample moves the ends by `constant` of the way to its own. */
   | { readonly method: 'moving-average'; readonly constant: number }
