@@ -6,7 +6,6 @@ import { measurement, RUNTIME } from './measurements.ts'
 
 const [stateDir = '', ...models] = process.argv.slice(2)
 const slots = await openSlotStore(stateDir)
-await slots.tidy('main')
 process.stdout.write('ready\n')
 for (let round = 0; ; round += 1) {
   const path = models[round % models.length] ?? ''
