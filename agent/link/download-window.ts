@@ -16,7 +16,7 @@ export const DEFAULT_WINDOW: WindowLimits = {
   startBytes: 4 * MAX_CHUNK_BYTES,
   maxBytes: MAX_WINDOW_BYTES,
   seconds: 1,
-  firstPatienceMs: 5_000,
+  firstPatienceMs: 8_000,
   minPatienceMs: 1_000,
   maxPatienceMs: 60_000,
 }
@@ -37,7 +37,7 @@ export interface Window {
   readonly round: { readonly startedAtMs: number; readonly bytes: number } | null
   /** Time from asking to arrival, and its mean deviation, as in RFC 6298. */
   readonly waitMs: { readonly mean: number; readonly deviation: number } | null
-  /** Times the patience has run out since the last arrival. */
+  /** Times the patience has run out since a chunk that was asked for once has come. */
   readonly backoff: number
 }
 
@@ -54,8 +54,10 @@ export interface Arrival {
 
 /** Counts an arrival. At the end of a round, a window's worth of bytes, decides about the window. */
 export function afterArrival(window: Window, arrival: Arrival, limits: WindowLimits): Window {
-  const waitMs = arrival.waitedMs === null ? window.waitMs : smoothWait(window.waitMs, arrival.waitedMs)
-  const heard = { ...window, waitMs, backoff: 0 }
+  // Only a chunk asked for once says how long to wait, so only that ends the back-off (Karn's rule): on a link slower
+  // than the patience every chunk is asked for again, and one that comes after that may be the first one sent.
+  const heard =
+    arrival.waitedMs === null ? window : { ...window, waitMs: smoothWait(window.waitMs, arrival.waitedMs), backoff: 0 }
   if (window.round === null) return { ...heard, round: { startedAtMs: arrival.nowMs, bytes: 0 } }
   const bytes = window.round.bytes + arrival.bytes
   const elapsedMs = arrival.nowMs - window.round.startedAtMs

@@ -1,7 +1,7 @@
-import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import type { ArtifactRef } from '../model/primitives.ts'
 import { chunkBorders } from './chunk-borders.ts'
+import { readPieces } from './digest.ts'
 import { buildManifest } from './manifest.ts'
 import type { ArtifactStore } from './store.ts'
 
@@ -19,7 +19,7 @@ export async function publishArtifact(
   const digest = await store.put(source)
   const path = store.path(digest)
   const { size } = await stat(path)
-  const content = createReadStream(path, { highWaterMark: 2 ** 20 })
-  const manifest = await store.putManifest(await buildManifest(content, size, chunkBorders(size, tensorBorders)))
+  const borders = chunkBorders(size, tensorBorders)
+  const manifest = await store.putManifest(await buildManifest(readPieces(path), size, borders))
   return { digest, sizeBytes: size, manifest }
 }

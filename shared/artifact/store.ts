@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import { mkdir, readdir, readFile, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { EdgefitError } from '../errors.ts'
 import { Digest } from '../model/primitives.ts'
 import { orRemove, renameDurably, syncDirectory, writeFileAtomic, writeFileSynced } from './atomic-file.ts'
-import { digestBytes, digestFile } from './digest.ts'
+import { digestBytes, digestFile, readPieces } from './digest.ts'
 import { encodeManifest, type Manifest, parseManifest } from './manifest.ts'
 
 export interface StoredArtifact {
@@ -187,7 +186,7 @@ function absent(error: NodeJS.ErrnoException): undefined {
 }
 
 function readable(source: string | Uint8Array | AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  if (typeof source === 'string') return createReadStream(source, { highWaterMark: 2 ** 20 })
+  if (typeof source === 'string') return readPieces(source)
   return source instanceof Uint8Array ? once(source) : source
 }
 

@@ -169,6 +169,20 @@ describe('an artifact', () => {
     expect(fetchedBytes).toBe(30_000_000 - resumedBytes)
   })
 
+  it('takes memory for its window and not for its size', async () => {
+    const { controller, url } = await scene()
+    const ref = await publishArtifact(controller.store, noise(160_000_000, 11))
+    const root = await mkdtemp(join(tmpdir(), 'edgefit-large-'))
+    onTestFinished(() => rm(root, { recursive: true, force: true }))
+
+    let grownBytes = Number.NaN
+    await runChild({ name: 'device', url, root, ref, key: exportSigningKey(DEVICE_KEY) }, (line) => {
+      if (line.kind === 'done') grownBytes = line.peakRssBytes - line.readyRssBytes
+    })
+
+    expect(grownBytes).toBeLessThan(ref.sizeBytes / 2)
+  })
+
   it('comes although the broker restarts on the way', async () => {
     const stage = await scene()
     const device = await deviceOf(stage.url)

@@ -41,7 +41,6 @@ function carry(from: net.Socket, to: net.Socket, link: LinkProperties, onBytes: 
   const held: { readonly bytes: Buffer; readonly dueAtMs: number }[] = []
   let heldBytes = 0
   let freeAtMs = 0
-  let timer: NodeJS.Timeout | undefined
 
   from.on('data', (bytes: Buffer) => {
     onBytes(bytes)
@@ -49,20 +48,20 @@ function carry(from: net.Socket, to: net.Socket, link: LinkProperties, onBytes: 
     held.push({ bytes, dueAtMs: freeAtMs + link.delayMs })
     heldBytes += bytes.byteLength
     if (heldBytes > capacityBytes) from.pause()
-    timer ??= setTimeout(deliver, link.delayMs)
+    if (held.length === 1) setTimeout(deliver, link.delayMs)
   })
 
   /** What is due goes on, in order. */
   function deliver(): void {
-    timer = undefined
     for (let first = held[0]; first !== undefined && first.dueAtMs <= performance.now(); first = held[0]) {
       held.shift()
       heldBytes -= first.bytes.byteLength
       if (to.writable) to.write(first.bytes)
     }
-    if (held[0] !== undefined) timer = setTimeout(deliver, Math.max(1, held[0].dueAtMs - performance.now()))
+    if (held[0] !== undefined) setTimeout(deliver, Math.max(1, held[0].dueAtMs - performance.now()))
     if (heldBytes > capacityBytes) return
-    if (to.writableNeedDrain) to.once('drain', () => from.resume())
-    else from.resume()
+    if (to.writableNeedDrain) {
+      if (to.listenerCount('drain') === 0) to.once('drain', () => from.resume())
+    } else from.resume()
   }
 }

@@ -24,7 +24,9 @@ export type TransferLine =
       readonly fetchedBytes: number
       readonly resumedBytes: number
       readonly durationMs: number
+      /** Since it was ready, and how much it was then. */
       readonly peakRssBytes: number
+      readonly readyRssBytes: number
     }
 
 const PROGRESS_EVERY_BYTES = 2 ** 20
@@ -34,14 +36,17 @@ const device = await startSceneDevice(task.name, task.url, {
   root: task.root,
   key: task.key === null ? undefined : importSigningKey(task.key, 'the key of the task'),
 })
+const readyRssBytes = process.memoryUsage.rss()
+let peakRssBytes = readyRssBytes
 say({ kind: 'ready' })
 for await (const _ of createInterface({ input: process.stdin })) {
   const startedMs = performance.now()
   const { fetchedBytes, resumedBytes } = await download()
   const durationMs = performance.now() - startedMs
+  peakRssBytes = Math.max(peakRssBytes, process.memoryUsage.rss())
   await device.store.verify(task.ref.digest)
   await device.store.remove(task.ref.digest)
-  say({ kind: 'done', fetchedBytes, resumedBytes, durationMs, peakRssBytes: process.resourceUsage().maxRSS * 1024 })
+  say({ kind: 'done', fetchedBytes, resumedBytes, durationMs, peakRssBytes, readyRssBytes })
 }
 
 function download() {
@@ -52,6 +57,7 @@ function download() {
     ({ fetchedBytes }) => {
       if (fetchedBytes < saidBytes + PROGRESS_EVERY_BYTES) return
       saidBytes = fetchedBytes
+      peakRssBytes = Math.max(peakRssBytes, process.memoryUsage.rss())
       say({ kind: 'progress', fetchedBytes })
     },
     AbortSignal.timeout(600_000),

@@ -106,7 +106,7 @@ describe('the patience of a download', () => {
     expect(patienceMs(seen, limits, 0.5)).toBeLessThan(limits.firstPatienceMs)
   })
 
-  it('doubles with every timeout up to its limit, and an arrival ends that', () => {
+  it('doubles with every timeout up to its limit, until a chunk comes that was asked for once', () => {
     let window = startWindow(limits)
     const waits = [0, 1, 2, 3, 4, 5, 6].map(() => {
       const wait = patienceMs(window, limits, 0.5)
@@ -114,13 +114,15 @@ describe('the patience of a download', () => {
       return wait
     })
 
-    expect(waits).toEqual([5_000, 10_000, 20_000, 40_000, 60_000, 60_000, 60_000])
+    expect(waits).toEqual([8_000, 16_000, 32_000, 60_000, 60_000, 60_000, 60_000])
     window = afterArrival(window, { bytes: CHUNK, nowMs: 0, waitedMs: null }, limits)
-    expect(patienceMs(window, limits, 0.5)).toBe(5_000)
+    expect(patienceMs(window, limits, 0.5)).toBe(60_000)
+    window = afterArrival(window, { bytes: CHUNK, nowMs: 0, waitedMs: 2_000 }, limits)
+    expect(patienceMs(window, limits, 0.5)).toBe(6_000)
   })
 
   it('is spread by a quarter to both sides', () => {
-    expect(patienceMs(startWindow(limits), limits, 0)).toBe(3_750)
-    expect(patienceMs(startWindow(limits), limits, 0.9999)).toBeCloseTo(6_250, -1)
+    expect(patienceMs(startWindow(limits), limits, 0)).toBe(6_000)
+    expect(patienceMs(startWindow(limits), limits, 0.9999)).toBeCloseTo(10_000, -1)
   })
 })

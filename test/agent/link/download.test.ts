@@ -26,9 +26,11 @@ const LIMITS: Partial<DownloadLimits> = {
   firstPatienceMs: 40,
   minPatienceMs: 20,
   maxPatienceMs: 80,
-  maxFruitlessTries: 4,
+  maxFruitlessTries: 20,
   reserveBytes: 0,
 }
+
+const FEW_TRIES = { maxFruitlessTries: 4 }
 
 let root: string
 let source: ArtifactStore
@@ -118,7 +120,7 @@ describe('a download', () => {
           return [frame, ...before]
         }
 
-        const { path } = await download(ref, channel, { store: device, limits: { maxFruitlessTries: 50 } })
+        const { path } = await download(ref, channel, { store: device, limits: { maxFruitlessTries: 100 } })
 
         expect(digestBytes(await readFile(path))).toBe(ref.digest)
       }),
@@ -315,7 +317,7 @@ describe('a download that cannot be', () => {
     const channel = await channelOf(ref)
     channel.silent = true
 
-    await expect(download(ref, channel)).rejects.toMatchObject({ code: 'UNAVAILABLE' })
+    await expect(download(ref, channel, { limits: FEW_TRIES })).rejects.toMatchObject({ code: 'UNAVAILABLE' })
     expect(channel.subscriptions.size).toBe(0)
   })
 
@@ -324,7 +326,7 @@ describe('a download that cannot be', () => {
     const channel = await channelOf(ref)
     channel.refusal = new Error('not authorized')
 
-    await expect(download(ref, channel)).rejects.toMatchObject({
+    await expect(download(ref, channel, { limits: FEW_TRIES })).rejects.toMatchObject({
       code: 'UNAVAILABLE',
       cause: { message: 'not authorized' },
     })
@@ -338,7 +340,7 @@ describe('a download that cannot be', () => {
       return [frame]
     }
 
-    await expect(download(ref, channel)).rejects.toMatchObject({ code: 'ARTIFACT_CORRUPT' })
+    await expect(download(ref, channel, { limits: FEW_TRIES })).rejects.toMatchObject({ code: 'ARTIFACT_CORRUPT' })
     channel.mishap = (frame) => [frame]
     expect(await download(ref, channel)).toMatchObject({ resumedBytes: 937_500, fetchedBytes: 62_500 })
   })

@@ -15,6 +15,7 @@ import {
   PROTOCOL_VERSION,
   parseTopic,
 } from '@edgefit/shared/protocol'
+import * as fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import {
   type ChunkPublisher,
@@ -199,6 +200,26 @@ describe('the chunk server', () => {
     await vi.waitFor(() =>
       expect(events).toEqual([expect.objectContaining({ kind: 'failed', artifact: short.digest })]),
     )
+  })
+
+  it('survives any request, and serves a good one after', async () => {
+    const ref = await publishArtifact(store, noise(300_000, 10))
+    const { handle, published, stats } = serve()
+    const requests = fc.record({
+      v: fc.integer(),
+      artifact: fc.constantFrom(ref.digest, ref.manifest.digest, 'f'.repeat(64), 'no digest', '../../etc/passwd'),
+      span: fc.oneof(fc.nat(3), fc.double(), fc.integer()),
+      bitmap: fc.oneof(fc.string(), fc.base64String({ maxLength: 16 })),
+      private: fc.boolean(),
+    })
+
+    for (const request of fc.sample(requests, 300)) handle('d1', request)
+    await vi.waitFor(() => expect(stats()).toMatchObject({ requests: 300, queuedChunks: 0 }))
+    const before = published.length
+    handle('d2', fetchOf(ref.digest, 0, [4], 5))
+
+    await vi.waitFor(() => expect(published.length).toBeGreaterThan(before))
+    expect(decodeChunkFrame(published.at(-1)?.payload ?? new Uint8Array())?.index).toBe(4)
   })
 
   it('publishes nothing after it is closed', async () => {
