@@ -55,7 +55,7 @@ async function rollOut(extra: readonly string[] = []): Promise<string> {
     '--selector',
     'site=lab',
     '--budget-s',
-    '30',
+    '6',
     ...extra,
   )
   return created.rollout.id
@@ -128,7 +128,7 @@ describe('the main job', () => {
       '--selector',
       'all',
       '--budget-s',
-      '30',
+      '6',
     ]
     const first = await fleet.json<RolloutJson>(...create)
     expect((await fleet.edgefit('rollout', 'watch', first.rollout.id)).status).toBe(0)
