@@ -16,7 +16,7 @@ export interface DownloadLimits extends PullLimits {
 
 const DEFAULT_LIMITS: DownloadLimits = {
   ...DEFAULT_WINDOW,
-  maxFruitlessTries: 6,
+  maxFruitlessTries: 8,
   reserveBytes: 16 * 2 ** 20,
 }
 
