@@ -2,3 +2,4 @@ export { type BuildInput, type BuildProgress, buildVariant } from './build-varia
 export type { CalibrationSource } from './calibration/run-samples.ts'
 export { quantizationFlavours } from './flavours.ts'
 export type { FeedTensor, OpenSession } from './runtime-port.ts'
+export { verifyFusion } from './verify/verify-fusion.ts'

@@ -1,4 +1,5 @@
 import type { TENSOR_TYPES } from '@edgefit/shared/model'
+import type { Model } from '@edgefit/shared/onnx'
 
 /** Element types as onnxruntime-node names them. */
 export type RuntimeTensorType = (typeof TENSOR_TYPES)[number]
@@ -43,3 +44,10 @@ interface OpenSessionOptions {
  * `model` is an ONNX file in memory. Rejects with an EdgefitError: `MODEL_UNSUPPORTED` when the runtime refuses it.
  */
 export type OpenSession = (model: Uint8Array, options: OpenSessionOptions) => Promise<RuntimeSession>
+
+/**
+ * The graph that the runtime makes of an ONNX file before it runs it, without the steps that only some CPUs take.
+ *
+ * Rejects with an EdgefitError: `MODEL_UNSUPPORTED` when the runtime refuses the file.
+ */
+export type OptimizedGraph = (model: Uint8Array) => Promise<Model>

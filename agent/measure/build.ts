@@ -1,8 +1,9 @@
+import { dirname } from 'node:path'
 import { digestBytes, writeFileAtomic } from '@edgefit/shared/artifact'
 import { recipeDigest } from '@edgefit/shared/model'
 import { describeIo, loadModel } from '@edgefit/shared/onnx'
-import { buildVariant } from '../compress/index.ts'
-import { openSession } from './ort-session.ts'
+import { buildVariant, verifyFusion } from '../compress/index.ts'
+import { openSession, optimizedGraphIn } from './ort-session.ts'
 import { openSamples } from './samples.ts'
 import type { JobHandlers } from './serve-job.ts'
 
@@ -25,12 +26,17 @@ export const build: JobHandlers['build'] = async (job, report) => {
       signal: new AbortController().signal,
     })
     await writeFileAtomic(job.outPath, variant.bytes)
+    const findings = await verifyFusion(variant.model, variant.bytes, optimizedGraphIn(dirname(job.outPath)))
     return {
       digest: digestBytes(variant.bytes),
       sizeBytes: variant.bytes.byteLength,
       resolvedRecipe: variant.resolved,
       resolvedRecipeDigest: recipeDigest(variant.resolved),
-      passes: variant.reports.map((passReport) => ({ ...passReport, notes: [...passReport.notes] })),
+      passes: variant.reports.map((passReport, at) => ({
+        ...passReport,
+        // What the runtime makes of the file is the doing of all passes: told with the last.
+        notes: [...passReport.notes, ...(at === variant.reports.length - 1 ? findings : [])],
+      })),
     }
   } finally {
     await samples.close()

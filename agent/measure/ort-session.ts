@@ -1,8 +1,16 @@
-import { access } from 'node:fs/promises'
+import { access, mkdtemp, rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { EdgefitError } from '@edgefit/shared'
 import { type RuntimeSettings, TENSOR_TYPES, type TensorSpec } from '@edgefit/shared/model'
+import { loadModel as readGraph } from '@edgefit/shared/onnx'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import type { FeedTensor, OpenSession, OutputTensor, RuntimeTensorType } from '../compress/runtime-port.ts'
+import type {
+  FeedTensor,
+  OpenSession,
+  OptimizedGraph,
+  OutputTensor,
+  RuntimeTensorType,
+} from '../compress/runtime-port.ts'
 import { type SessionOptions, sessionOptions } from './session-options.ts'
 
 // The only file that loads onnxruntime-node. Reached from worker.ts alone: a fault of the runtime must end a child,
@@ -69,7 +77,27 @@ export const openSession: OpenSession = async (model, { graphOptimization, threa
   }
 }
 
-function create(model: string | Uint8Array, options: SessionOptions): Promise<InferenceSession> {
+/** The adapter that fusion is verified with. The runtime only writes such a graph to a file: a passing one in `folder`. */
+export function optimizedGraphIn(folder: string): OptimizedGraph {
+  return async (model) => {
+    const scratch = await mkdtemp(join(folder, '.optimized-'))
+    try {
+      const optimizedModelFilePath = join(scratch, 'model.onnx')
+      const settings = { intraOpThreads: 1, allowSpinning: false, memoryArena: false }
+      const options = { ...sessionOptions(settings), graphOptimizationLevel: 'extended' as const }
+      const session = await create(model, { ...options, optimizedModelFilePath })
+      await session.release()
+      return await readGraph(optimizedModelFilePath)
+    } finally {
+      await rm(scratch, { recursive: true, force: true })
+    }
+  }
+}
+
+function create(
+  model: string | Uint8Array,
+  options: SessionOptions & { readonly optimizedModelFilePath?: string },
+): Promise<InferenceSession> {
   // Warnings of the runtime (severity 2) are about models, not about this box: only errors go to stderr.
   const given: InferenceSession.SessionOptions = { ...options, executionProviders: ['cpu'], logSeverityLevel: 3 }
   return explained(() =>

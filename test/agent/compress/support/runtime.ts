@@ -1,9 +1,10 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { EdgefitError } from '@edgefit/shared'
 import { encodeModel, loadModel, type Model } from '@edgefit/shared/onnx'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import type { FeedTensor, OpenSession, OutputTensor } from '../../../../agent/compress/runtime-port.ts'
+import type { FeedTensor, OpenSession, OptimizedGraph, OutputTensor } from '../../../../agent/compress/runtime-port.ts'
 
 /** The real runtime, in this process. */
 export const openSession: OpenSession = async (model, { graphOptimization, threads }) => {
@@ -43,11 +44,12 @@ export async function run(
  *
  * `arm`: with int8 activations kept as they are, which the runtime does on ARM; on x64 it turns them into uint8 first.
  */
-export async function optimized(model: Model, { arm = false } = {}): Promise<Model> {
+export async function optimized(model: Model | Uint8Array, { arm = false } = {}): Promise<Model> {
   const folder = await mkdtemp(join(tmpdir(), 'edgefit-optimized-'))
   try {
     const path = join(folder, 'model.onnx')
-    const session = await InferenceSession.create(encodeModel(model), {
+    const bytes = model instanceof Uint8Array ? model : encodeModel(model)
+    const session = await InferenceSession.create(bytes, {
       graphOptimizationLevel: 'extended',
       optimizedModelFilePath: path,
       intraOpNumThreads: 1,
@@ -58,6 +60,15 @@ export async function optimized(model: Model, { arm = false } = {}): Promise<Mod
     return await loadModel(path)
   } finally {
     await rm(folder, { recursive: true })
+  }
+}
+
+/** {@link optimized}, as the compression passes ask for it. */
+export const executedGraph: OptimizedGraph = async (model) => {
+  try {
+    return await optimized(model)
+  } catch (cause) {
+    throw new EdgefitError(`the runtime refused the model: ${String(cause)}`, { code: 'MODEL_UNSUPPORTED', cause })
   }
 }
 

@@ -134,7 +134,8 @@ describe('float16', () => {
     for (const name of ['fashion-resnet14', 'fashion-mobilenetv2']) {
       const source = demoModel(name)
       const { model } = toFloat16(source, { compute, keep: [] })
-      expect(encodeModel(toFloat16(source, { compute, keep: [] }).model)).toEqual(encodeModel(model))
+      const again = encodeModel(toFloat16(source, { compute, keep: [] }).model)
+      expect(Buffer.compare(again, encodeModel(model))).toBe(0)
       expect(encodeModel(model).byteLength).toBeLessThan(encodeModel(source).byteLength * 0.58)
       const [[before], [after]] = [Object.values(await run(source, images)), Object.values(await run(model, images))]
       expect(relativeError(before, after)).toBeLessThan(5e-3)
