@@ -55,7 +55,12 @@ export function quantizationCandidates(input: CandidateInput): Recipe[] {
   const products = count('MatMul', 'Gemm')
   const convolutions = count('Conv')
   const fold: Pass[] = count('BatchNormalization') > 0 ? [{ pass: 'fold-batch-norm' }] : []
-  const recipe = (label: string, pass: Pass): Recipe => ({ schemaVersion: 1, label, passes: [...fold, pass], runtime })
+  const recipe = (label: string, ...passes: readonly Pass[]): Recipe => ({
+    schemaVersion: 1,
+    label,
+    passes: [...fold, ...passes],
+    runtime,
+  })
 
   const flavours = quantizationFlavours(input.cpu)
   const statics = flavours.flatMap(({ name, activations, weights }) =>
@@ -69,15 +74,30 @@ export function quantizationCandidates(input: CandidateInput): Recipe[] {
       }),
     ),
   )
-  const dynamics =
-    products === 0
-      ? []
-      : [
-          recipe('dynamic int8', {
-            pass: 'quantize-dynamic',
-            weights: { type: 'int8', perChannel: true, reducedRange: flavours[0]?.weights.reducedRange ?? false },
-            exclude: [],
-          }),
-        ]
-  return convolutions === 0 ? [...dynamics, ...statics] : [...statics, ...dynamics]
+  const dynamic: Pass = {
+    pass: 'quantize-dynamic',
+    weights: { type: 'int8', perChannel: true, reducedRange: flavours[0]?.weights.reducedRange ?? false },
+    exclude: [],
+  }
+  const dynamics = products === 0 ? [] : [recipe('dynamic int8', dynamic)]
+  if (convolutions > 0) return [...statics, ...dynamics]
+  if (products === 0) return statics
+  const weightOnly = ([8, 4] as const).map((bits) => {
+    const pass: Pass = {
+      pass: 'quantize-weights',
+      bits,
+      blockSize: 32,
+      symmetric: true,
+      form: 'matmulnbits',
+      exclude: [],
+    }
+    return { label: `weight-only int${bits}`, pass }
+  })
+  // An embedding, read by Gather, is often half of a model, and the only part that stays in float.
+  if (count('Gather') === 0)
+    return [...dynamics, ...statics, ...weightOnly.map(({ label, pass }) => recipe(label, pass))]
+  const halved = [{ label: 'dynamic int8', pass: dynamic }, ...weightOnly].map(({ label, pass }) =>
+    recipe(`${label}, embeddings float16`, pass, { pass: 'to-float16', compute: 'float32', keep: [] }),
+  )
+  return [...dynamics, ...statics, ...halved]
 }

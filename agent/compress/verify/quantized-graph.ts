@@ -1,8 +1,5 @@
 import {
   asFloat32,
-  asInt8,
-  asInt32,
-  asUint8,
   type DataType,
   type Graph,
   type GraphIndex,
@@ -104,15 +101,11 @@ export function sameAffine(left: Affine, right: Affine): boolean {
   )
 }
 
-function firstOf(tensor: Tensor): number {
-  switch (tensor.dataType) {
-    case 'INT8':
-      return asInt8(tensor)[0] ?? 0
-    case 'UINT8':
-      return asUint8(tensor)[0] ?? 0
-    case 'INT32':
-      return asInt32(tensor)[0] ?? 0
-    default:
-      return 0
-  }
+/** Of an integer tensor; of other types 0. */
+function firstOf({ dataType, data }: Tensor): number {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength)
+  if (dataType === 'UINT8') return view.getUint8(0)
+  if (dataType === 'INT8') return view.getInt8(0)
+  if (dataType === 'UINT16') return view.getUint16(0, true)
+  return dataType === 'INT16' ? view.getInt16(0, true) : 0
 }

@@ -1,4 +1,4 @@
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Recipe } from '@edgefit/shared/model'
@@ -118,6 +118,11 @@ describe('a built variant', () => {
     expect(first.value.resolvedRecipe.passes[0]).toHaveProperty('ranges')
     expect(first.value.passes[0]?.bytesAfter).toBeLessThan((first.value.passes[0]?.bytesBefore ?? 0) / 3)
     expect(again).toMatchObject({ kind: 'done', value: { digest: first.value.digest } })
+    const executed =
+      'the runtime executes as intended: QLinearConv ×15, QLinearAdd ×6, QLinearGlobalAveragePool, Flatten, QGemm'
+    expect(first.value.passes[0]?.notes).toContain(executed)
+    // The graph that told so leaves nothing behind.
+    expect(readdirSync(directory).filter((name) => name.startsWith('.'))).toEqual([])
   })
 
   it('is compared with fp32 on the same samples', async () => {
