@@ -14,7 +14,7 @@ import { FASHION_MNIST, loadFashionMnist } from './fashion-mnist.ts'
 import { createProcesses, type Processes } from './processes.ts'
 
 const IMAGES = 6000
-const SEARCH_BUDGET_S = 45
+const SEARCH_BUDGET_S = 25
 /** Of fp32's p90 on one thread: a budget that takes some work to reach. */
 const BUDGET_SHARE = 0.75
 const MODEL_PATH = fileURLToPath(FASHION_MNIST.resNet)
