@@ -1,5 +1,5 @@
-import { EdgefitError, parseWith } from '@edgefit/shared'
-import { Objective } from '@edgefit/shared/model'
+import { EdgefitError } from '@edgefit/shared'
+import { type ObjectiveFlags, objectiveFromFlags } from '@edgefit/shared/model'
 import { Command, Option } from 'commander'
 import type { StudyEvent } from '../search/study.ts'
 import { bench } from './bench.ts'
@@ -30,16 +30,12 @@ function profileCommand(io: CliIo): Command {
   return addLimitOptions(command)
 }
 
-interface OptimizeFlags extends LimitOptions, TaskOptions {
+interface OptimizeFlags extends LimitOptions, TaskOptions, Omit<ObjectiveFlags, 'latencyP90Ms'> {
   readonly data: string
   readonly out: string
   readonly recipe?: string
+  /** Absent with a recipe. */
   readonly latencyP90Ms?: number
-  readonly accuracyFloor?: number
-  readonly accuracyMin?: number
-  readonly maxMemoryMib?: number
-  readonly maxSizeMib?: number
-  readonly minimize: string
   readonly budgetS: number
   readonly seed: number
   readonly json?: boolean
@@ -164,29 +160,7 @@ function wantedOf(flags: OptimizeFlags): Parameters<typeof optimize>[0]['wanted'
       code: 'USAGE',
     })
   }
-  if (accuracyFloor !== undefined && accuracyMin !== undefined) {
-    throw new EdgefitError('--accuracy-floor and --accuracy-min exclude each other: keep one', { code: 'USAGE' })
-  }
-  const accuracy =
-    accuracyFloor !== undefined
-      ? { kind: 'relative', value: accuracyFloor }
-      : accuracyMin === undefined
-        ? undefined
-        : { kind: 'absolute', value: accuracyMin }
-  const mib = (value: number | undefined) => (value === undefined ? undefined : Math.round(value * 2 ** 20))
-  const objective = parseWith(
-    Objective,
-    {
-      latencyP90Ms,
-      accuracy,
-      memoryBytes: mib(flags.maxMemoryMib),
-      sizeBytes: mib(flags.maxSizeMib),
-      minimize: flags.minimize,
-    },
-    'the objective',
-    'USAGE',
-  )
-  return { kind: 'search', objective, budgetS: flags.budgetS }
+  return { kind: 'search', objective: objectiveFromFlags({ ...flags, latencyP90Ms }), budgetS: flags.budgetS }
 }
 
 function showStudy(progress: Progress): (event: StudyEvent) => void {

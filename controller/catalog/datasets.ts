@@ -1,5 +1,6 @@
 import { ArtifactRef, TENSOR_TYPES } from '@edgefit/shared/model'
 import * as z from 'zod'
+import { artifactRefOf } from '../store/artifact-ref.ts'
 import type { ControllerDatabase } from '../store/schema.ts'
 import { findVersion } from './versioned-name.ts'
 
@@ -35,11 +36,7 @@ export async function loadDatasets(db: ControllerDatabase, name?: string): Promi
     arrays: z.array(ArraySpec).parse(JSON.parse(row.arrays)),
     hasLabels: row.has_labels === 1,
     labelRange: row.label_min === null || row.label_max === null ? null : { min: row.label_min, max: row.label_max },
-    artifact: {
-      digest: row.digest,
-      sizeBytes: row.size_bytes,
-      manifest: { digest: row.manifest_digest, sizeBytes: row.manifest_size_bytes },
-    },
+    artifact: artifactRefOf(row),
     publishedAtMs: row.published_at_ms,
   }))
 }

@@ -1,5 +1,6 @@
 import { ArtifactRef, Task, TensorSpec } from '@edgefit/shared/model'
 import * as z from 'zod'
+import { artifactRefOf } from '../store/artifact-ref.ts'
 import type { ControllerDatabase } from '../store/schema.ts'
 import { findVersion } from './versioned-name.ts'
 
@@ -29,11 +30,7 @@ export async function loadModels(db: ControllerDatabase, name?: string): Promise
     task: Task.parse(JSON.parse(row.task)),
     inputs: z.array(TensorSpec).parse(JSON.parse(row.inputs)),
     outputs: z.array(TensorSpec).parse(JSON.parse(row.outputs)),
-    artifact: {
-      digest: row.digest,
-      sizeBytes: row.size_bytes,
-      manifest: { digest: row.manifest_digest, sizeBytes: row.manifest_size_bytes },
-    },
+    artifact: artifactRefOf(row),
     publishedAtMs: row.published_at_ms,
   }))
 }

@@ -1,20 +1,14 @@
-import { EdgefitError, parseWith } from '@edgefit/shared'
-import { Objective } from '@edgefit/shared/model'
+import { EdgefitError } from '@edgefit/shared'
+import { type ObjectiveFlags, objectiveFromFlags } from '@edgefit/shared/model'
 import { type Command, Option } from 'commander'
 import type { RolloutInput } from '../rollout/rollout-input.ts'
 import { cronExpression, durationS, integerIn, numberAbove, splitCounts } from './option-parsers.ts'
 
-export interface RolloutFlags {
+export interface RolloutFlags extends ObjectiveFlags {
   readonly model: string
   readonly data: string
   readonly selector: string
   readonly slot: string
-  readonly latencyP90Ms: number
-  readonly accuracyFloor?: number
-  readonly accuracyMin?: number
-  readonly maxMemoryMib?: number
-  readonly maxSizeMib?: number
-  readonly minimize: string
   readonly budgetS: number
   readonly seed: number
   readonly split?: { readonly calibration: number; readonly tuning: number; readonly evaluation: number }
@@ -74,37 +68,17 @@ export function addRolloutOptions(command: Command): Command {
 
 /** @throws EdgefitError USAGE for options that do not go together, or an objective that is none */
 export function rolloutInput(flags: RolloutFlags): RolloutInput {
-  const { model, data: dataset, selector, slot, accuracyFloor, accuracyMin, budgetS, seed, split } = flags
-  if (accuracyFloor !== undefined && accuracyMin !== undefined)
-    throw new EdgefitError('--accuracy-floor and --accuracy-min exclude each other: keep one', { code: 'USAGE' })
-  const mib = (value: number | undefined) => (value === undefined ? undefined : Math.round(value * 2 ** 20))
-  const objective = parseWith(
-    Objective,
-    {
-      latencyP90Ms: flags.latencyP90Ms,
-      accuracy: accuracyOf(accuracyFloor, accuracyMin),
-      memoryBytes: mib(flags.maxMemoryMib),
-      sizeBytes: mib(flags.maxSizeMib),
-      minimize: flags.minimize,
-    },
-    'the objective',
-    'USAGE',
-  )
+  const { model, data: dataset, selector, slot, budgetS, seed, split } = flags
   return {
     model,
     dataset,
     selector,
     slot,
-    objective,
+    objective: objectiveFromFlags(flags),
     ...(split !== undefined && { split: { seed, ...split } }),
     search: { budgetS, seed },
     schedule: { rebenchmarkCron: flags.rebenchmark ?? null, maintenance: maintenanceOf(flags) },
   }
-}
-
-function accuracyOf(floor: number | undefined, min: number | undefined): Objective['accuracy'] {
-  if (floor !== undefined) return { kind: 'relative', value: floor }
-  return min === undefined ? undefined : { kind: 'absolute', value: min }
 }
 
 function maintenanceOf({ window, windowLength }: RolloutFlags): { cron: string; durationMin: number } | null {

@@ -7,6 +7,7 @@ import {
   LatencyMs,
   LatencyRatio,
   LossReason,
+  Measurement,
   Objective,
   Outcome,
   ReasonCode,
@@ -73,17 +74,17 @@ const RowAccuracy = Accuracy.extend({
 })
 
 /** What one file did on this device when it was last measured there. */
-const Figures = z.object({
-  latencyMs: LatencyMs,
-  accuracy: Accuracy.nullable(),
-  sizeBytes: z.int(),
-  peakRssBytes: z.int(),
-  loadMs: z.number(),
-  threads: z.int(),
-  noise: z.number(),
-  throttled: z.boolean(),
-  runtimeVersion: z.string(),
-  measuredAtMs: z.int(),
+export const Figures = Measurement.pick({
+  latencyMs: true,
+  accuracy: true,
+  sizeBytes: true,
+  peakRssBytes: true,
+  loadMs: true,
+  threads: true,
+  noise: true,
+  throttled: true,
+  runtimeVersion: true,
+  measuredAtMs: true,
 })
 export type Figures = z.infer<typeof Figures>
 

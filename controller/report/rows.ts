@@ -1,7 +1,7 @@
 import type { LatencyRatio, Measurement } from '@edgefit/shared/model'
 import { rowAccuracy } from './accuracy.ts'
 import type { Evidence } from './evidence.ts'
-import type { Figures, LatencyRow } from './latency-report.ts'
+import { Figures, type LatencyRow } from './latency-report.ts'
 import type { Slot } from './slots.ts'
 import { judge, nearestTrial } from './verdict.ts'
 import { warningsOf } from './warnings.ts'
@@ -57,9 +57,9 @@ export function reportRow({ slot: { device, deployment }, evidence, serving, now
     },
     variant:
       row.winner_digest === null ? null : { digest: row.winner_digest, label: evidence.winnerLabel ?? 'unlabelled' },
-    measured: latest ? figures(latest) : null,
+    measured: latest ? Figures.parse(latest) : null,
     accuracy: winner ? rowAccuracy(winner.measurement, baseline?.measurement, objective) : null,
-    baseline: baseline ? figures(baseline.measurement) : null,
+    baseline: baseline ? Figures.parse(baseline.measurement) : null,
     speedUp: speedUpOf(winner?.measurement),
     nearest: row.winner_digest === null ? nearestTrial(evidence) : null,
     rebenchmark: rebenchmarkOf(evidence),
@@ -82,32 +82,5 @@ function rebenchmarkOf({ winner, lastRebenchmark, rebenchmarks }: Evidence): Lat
     p90BoundBeforeMs: winner.measurement.latencyMs.p90Bound,
     change: lastRebenchmark.change,
     drifted: lastRebenchmark.drifted,
-  }
-}
-
-function figures(measurement: Measurement): Figures {
-  const {
-    latencyMs,
-    accuracy,
-    sizeBytes,
-    peakRssBytes,
-    loadMs,
-    threads,
-    noise,
-    throttled,
-    runtimeVersion,
-    measuredAtMs,
-  } = measurement
-  return {
-    latencyMs,
-    accuracy,
-    sizeBytes,
-    peakRssBytes,
-    loadMs,
-    threads,
-    noise,
-    throttled,
-    runtimeVersion,
-    measuredAtMs,
   }
 }

@@ -1,5 +1,6 @@
 import type { ArtifactRef } from '@edgefit/shared/model'
 import { DeploymentGoal, type DesiredState, PROTOCOL_VERSION } from '@edgefit/shared/protocol'
+import { artifactRefOf } from '../store/artifact-ref.ts'
 import type { ControllerDatabase } from '../store/schema.ts'
 
 const LIFE_MS = 7 * 24 * 3_600_000
@@ -123,10 +124,7 @@ async function loadSlots(db: ControllerDatabase, device: string): Promise<Slots>
 }
 
 async function artifactRef(db: ControllerDatabase, digest: string): Promise<ArtifactRef> {
-  const row = await db.selectFrom('artifacts').selectAll().where('digest', '=', digest).executeTakeFirstOrThrow()
-  return {
-    digest,
-    sizeBytes: row.size_bytes,
-    manifest: { digest: row.manifest_digest, sizeBytes: row.manifest_size_bytes },
-  }
+  return artifactRefOf(
+    await db.selectFrom('artifacts').selectAll().where('digest', '=', digest).executeTakeFirstOrThrow(),
+  )
 }

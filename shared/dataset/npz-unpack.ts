@@ -3,6 +3,7 @@ import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import * as z from 'zod'
+import { syncDirectory } from '../artifact/atomic-file.ts'
 import { EdgefitError } from '../errors.ts'
 import { TENSOR_TYPES } from '../model/primitives.ts'
 import { finiteCheck } from './finite-check.ts'
@@ -115,15 +116,6 @@ async function writeMarker(dir: string, arrays: UnpackedArrays): Promise<void> {
     await file.close()
   }
   await syncDirectory(dir)
-}
-
-async function syncDirectory(dir: string): Promise<void> {
-  const handle = await open(dir, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }
 
 function roomFault(cause: unknown, dir: string, arrays: UnpackedArrays): unknown {

@@ -24,6 +24,7 @@ export {
   VariantRef,
 } from './measurement.ts'
 export { AccuracyFloor, Objective } from './objective.ts'
+export { type ObjectiveFlags, objectiveFromFlags } from './objective-flags.ts'
 export { OptimizeReport } from './optimize-report.ts'
 export { ArtifactRef, Digest, Labels, Name, TENSOR_TYPES, TensorSpec } from './primitives.ts'
 export { Profile } from './profile.ts'

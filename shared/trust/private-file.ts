@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readFile, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { renameDurably } from '../artifact/atomic-file.ts'
 import { exportSigningKey, generateSigningKey, importSigningKey, type SigningKey } from './keys.ts'
 
 /**
@@ -19,12 +20,11 @@ export async function writePrivateFile(path: string, text: string): Promise<void
     } finally {
       await file.close()
     }
-    await rename(temporary, path)
+    await renameDurably(temporary, path)
   } catch (error) {
     await rm(temporary, { force: true })
     throw error
   }
-  await syncFolder(folder)
 }
 
 /** Reads the key at `path`, or makes one and keeps it there when there is no file. */
@@ -43,14 +43,5 @@ export async function readIfPresent(path: string): Promise<string | undefined> {
   } catch (error) {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
     throw error
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
   }
 }

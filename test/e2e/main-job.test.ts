@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { RuntimeJson } from '@edgefit/shared/model'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { BREAST_CANCER_MODEL, writeBreastCancerNpz } from '../support/breast-cancer.ts'
+import { BREAST_CANCER_MODEL, publishBreastCancer, writeBreastCancerNpz } from '../support/breast-cancer.ts'
 import {
   agentCommand,
   command,
@@ -32,22 +32,13 @@ beforeEach(async () => {
 afterEach(() => fleet.stop())
 
 /** Registers two boxes, publishes a model with data and rolls it out; returns the rollout's id. */
-async function rollOut(extra: readonly string[] = []): Promise<string> {
+async function rollOut(): Promise<string> {
   for (const name of ['alpha', 'beta']) {
     await fleet.enrol(name)
     fleet.startAgent(name)
   }
-  const npz = join(fleet.folder, 'data.npz')
-  await writeBreastCancerNpz(npz)
-  await fleet.json('dataset', 'publish', 'wdbc', npz)
-  await fleet.json('model', 'publish', 'mlp', BREAST_CANCER_MODEL, '--task', 'classification')
-  const created = await fleet.json<RolloutJson>(
-    'rollout',
-    'create',
-    '--model',
-    'mlp',
-    '--data',
-    'wdbc',
+  await publishBreastCancer(fleet)
+  return await fleet.createRollout(
     '--latency-p90-ms',
     '50',
     '--accuracy-floor',
@@ -56,9 +47,7 @@ async function rollOut(extra: readonly string[] = []): Promise<string> {
     'site=lab',
     '--budget-s',
     '6',
-    ...extra,
   )
-  return created.rollout.id
 }
 
 async function expectSucceeded(rollout: string): Promise<void> {
@@ -112,36 +101,19 @@ describe('the main job', () => {
     const hook = `echo "$EDGEFIT_SLOT $EDGEFIT_MODEL" >> ${told}; test ! -e ${told}.refuse`
     await fleet.enrol('alpha')
     fleet.startAgent('alpha', ['--on-activate', hook])
-    const npz = join(fleet.folder, 'data.npz')
-    await writeBreastCancerNpz(npz)
-    await fleet.json('dataset', 'publish', 'wdbc', npz)
-    await fleet.json('model', 'publish', 'mlp', BREAST_CANCER_MODEL, '--task', 'classification')
-    const create = [
-      'rollout',
-      'create',
-      '--model',
-      'mlp',
-      '--data',
-      'wdbc',
-      '--latency-p90-ms',
-      '50',
-      '--selector',
-      'all',
-      '--budget-s',
-      '6',
-    ]
-    const first = await fleet.json<RolloutJson>(...create)
-    expect((await fleet.edgefit('rollout', 'watch', first.rollout.id)).status).toBe(0)
+    await publishBreastCancer(fleet)
+    const create = () => fleet.createRollout('--latency-p90-ms', '50', '--selector', 'all', '--budget-s', '6')
+    expect((await fleet.edgefit('rollout', 'watch', await create())).status).toBe(0)
     const served = async () =>
       JSON.parse(await readFile(join(fleet.stateDir('alpha'), 'active/default/runtime.json'), 'utf8')) as RuntimeJson
     const before = await served()
 
     await writeFile(`${told}.refuse`, '')
-    const second = await fleet.json<RolloutJson>(...create)
-    expect((await fleet.edgefit('rollout', 'watch', second.rollout.id)).status).toBe(1)
+    const second = await create()
+    expect((await fleet.edgefit('rollout', 'watch', second)).status).toBe(1)
 
     expect((await served()).deploymentId).toBe(before.deploymentId)
-    const shown = await fleet.json<RolloutJson>('rollout', 'show', second.rollout.id)
+    const shown = await fleet.json<RolloutJson>('rollout', 'show', second)
     expect(shown.rollout.targets).toMatchObject([
       { status: 'failed', reason: 'activation-failed', outcome: 'rolled_back' },
     ])

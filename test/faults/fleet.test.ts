@@ -10,7 +10,7 @@ import Database from 'better-sqlite3'
 import { InferenceSession } from 'onnxruntime-node'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { FASHION_MNIST, loadFashionMnist } from '../../deploy/demo/fashion-mnist.ts'
-import { BREAST_CANCER_MODEL, writeBreastCancerNpz } from '../support/breast-cancer.ts'
+import { publishBreastCancer } from '../support/breast-cancer.ts'
 import { createFleet, eventually, type Fleet, MOSQUITTO, startMosquitto } from '../support/fleet.ts'
 
 interface Deployment {
@@ -25,13 +25,6 @@ beforeEach(async () => {
   fleet = await createFleet()
 })
 afterEach(() => fleet.stop())
-
-async function publishSmall(): Promise<void> {
-  const npz = join(fleet.folder, 'data.npz')
-  await writeBreastCancerNpz(npz)
-  await fleet.json('dataset', 'publish', 'data', npz)
-  await fleet.json('model', 'publish', 'model', BREAST_CANCER_MODEL, '--task', 'classification')
-}
 
 /** Some 38 MB of data: a download that lasts long enough to be interrupted. */
 async function publishLarge(): Promise<void> {
@@ -57,24 +50,8 @@ async function publishLarge(): Promise<void> {
   await fleet.json('model', 'publish', 'model', fileURLToPath(FASHION_MNIST.mobileNet), '--task', 'classification')
 }
 
-async function create(...extra: string[]): Promise<string> {
-  const { rollout } = await fleet.json<{ rollout: { id: string } }>(
-    'rollout',
-    'create',
-    '--model',
-    'model',
-    '--data',
-    'data',
-    '--latency-p90-ms',
-    '100',
-    '--selector',
-    'all',
-    '--budget-s',
-    '20',
-    ...extra,
-  )
-  return rollout.id
-}
+const create = (...extra: string[]) =>
+  fleet.createRollout('--latency-p90-ms', '100', '--selector', 'all', '--budget-s', '20', ...extra)
 
 async function deployment(rollout: string): Promise<Deployment> {
   const shown = await fleet.json<{ rollout: { targets: readonly Deployment[] } }>('rollout', 'show', rollout)
@@ -129,7 +106,7 @@ it('goes on with a download after SIGKILL without fetching verified chunks again
 it('keeps finished trials when it is killed while searching, and ends the deployment', async () => {
   await fleet.startController()
   await fleet.enrol('alpha')
-  await publishSmall()
+  await publishBreastCancer(fleet)
   const rollout = await create()
   fleet.startAgent('alpha')
   await eventually('two trials are finished', async () => ((await deployment(rollout)).progress?.trialsDone ?? 0) >= 2)
@@ -155,7 +132,7 @@ it('keeps finished trials when it is killed while searching, and ends the deploy
 it('serves a complete model when it is killed while activating, and ends the deployment after the restart', async () => {
   await fleet.startController()
   await fleet.enrol('alpha')
-  await publishSmall()
+  await publishBreastCancer(fleet)
   fleet.startAgent('alpha')
   await succeeds(await create())
   await fleet.killAgent('alpha', 'SIGTERM')
@@ -175,7 +152,7 @@ it('serves a complete model when it is killed while activating, and ends the dep
 it('finishes a rollout whose controller was killed and started again', async () => {
   await fleet.startController()
   await fleet.enrol('alpha')
-  await publishSmall()
+  await publishBreastCancer(fleet)
   const rollout = await create()
   fleet.startAgent('alpha')
   await eventually('the search has begun', async () => (await deployment(rollout)).phase === 'searching')
@@ -193,7 +170,7 @@ it.skipIf(!existsSync(MOSQUITTO))(
     try {
       await fleet.startController(['--broker', broker.url])
       await fleet.enrol('alpha')
-      await publishSmall()
+      await publishBreastCancer(fleet)
       const rollout = await create()
       fleet.startAgent('alpha')
       await eventually('the search has begun', async () => (await deployment(rollout)).phase === 'searching')

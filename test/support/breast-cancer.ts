@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { writeNpz } from '@edgefit/shared/dataset'
+import type { Fleet } from './fleet.ts'
 
 /** A small real model with real labelled data: 569 rows of 30 features, 2 classes. */
 export const BREAST_CANCER_MODEL = fileURLToPath(new URL('../fixtures/breast-cancer/model.onnx', import.meta.url))
@@ -38,4 +40,12 @@ export async function writeBreastCancerNpz(path: string): Promise<void> {
     {},
     AbortSignal.timeout(60_000),
   )
+}
+
+/** Puts model `model` and dataset `data` into the fleet's catalog. */
+export async function publishBreastCancer(fleet: Fleet): Promise<void> {
+  const npz = join(fleet.folder, 'data.npz')
+  await writeBreastCancerNpz(npz)
+  await fleet.json('dataset', 'publish', 'data', npz)
+  await fleet.json('model', 'publish', 'model', BREAST_CANCER_MODEL, '--task', 'classification')
 }

@@ -28,6 +28,8 @@ export interface Fleet {
   edgefit(...args: string[]): Promise<CliResult>
   /** Runs `edgefit … --json`, expects success. */
   json<Value>(...args: string[]): Promise<Value>
+  /** Rolls model `model` with dataset `data` out; `args` say to whom and what for. Returns the rollout's id. */
+  createRollout(...args: string[]): Promise<string>
   /** Enrols a box and accepts it; returns its device id. */
   enrol(name: string, stateDir?: string): Promise<string>
   startAgent(name: string, args?: readonly string[]): ChildProcess
@@ -88,6 +90,11 @@ export async function createFleet(): Promise<Fleet> {
       const { status, stdout, stderr } = await fleet.edgefit(...args, '--json')
       if (status !== 0) throw new Error(`edgefit ${args.join(' ')} ended with ${status}: ${stderr}${stdout}`)
       return JSON.parse(stdout) as Value
+    },
+    async createRollout(...args) {
+      const goal = ['--model', 'model', '--data', 'data', ...args]
+      const { rollout } = await fleet.json<{ rollout: { id: string } }>('rollout', 'create', ...goal)
+      return rollout.id
     },
     async enrol(name, stateDir = join(folder, name)) {
       const { token } = await fleet.json<{ token: string }>('device', 'token')
