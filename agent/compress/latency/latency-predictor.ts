@@ -1,0 +1,7 @@
+import type { Model } from '@edgefit/shared/onnx'
+
+/** Predicts how long models run on this box, from operators measured one by one. */
+export interface LatencyPredictor {
+  /** Milliseconds of one run of each model (static shapes; batch 1). Measures what is not in the table yet. */
+  predictMs(models: readonly Model[], signal: AbortSignal): Promise<readonly number[]>
+}
