@@ -38,9 +38,10 @@ export {
 } from './graph.ts'
 export { type GraphIndex, indexGraph, type Use } from './graph-index.ts'
 export { loadModel } from './load.ts'
+export { namesIn, renameReads } from './names.ts'
 export { type SaveOptions, saveModel } from './save.ts'
 export { inferShapes } from './shape-inference.ts'
-export { subgraphs } from './subgraphs.ts'
+export { mapSubgraphs, subgraphs } from './subgraphs.ts'
 export {
   asFloat32,
   asInt8,
@@ -56,4 +57,4 @@ export {
   int64Tensor,
   uint8Tensor,
 } from './tensor.ts'
-export { topologicalOrder } from './topology.ts'
+export { neededValues, topologicalOrder } from './topology.ts'

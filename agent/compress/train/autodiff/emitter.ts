@@ -1,4 +1,13 @@
-import { type Attribute, floatTensor, int64Tensor, intValue, type Node, node, type Tensor } from '@edgefit/shared/onnx'
+import {
+  type Attribute,
+  floatTensor,
+  int64Tensor,
+  intsValue,
+  intValue,
+  type Node,
+  node,
+  type Tensor,
+} from '@edgefit/shared/onnx'
 
 /** Collects the nodes and constants of a graph that is being derived from another one. Values are known by their names. */
 export interface Emitter {
@@ -21,6 +30,17 @@ export interface Emitter {
   ints(values: readonly number[]): string
   /** Sum over `axes`. With `keepDims` they stay, of length 1. The value itself where `axes` is empty. */
   reduceSum(value: string, axes: readonly number[], keepDims: boolean): string
+  /** {@link reduceSum} for the other reductions. */
+  reduce(
+    opType: 'ReduceMean' | 'ReduceMax' | 'ReduceMin',
+    value: string,
+    axes: readonly number[],
+    keepDims: boolean,
+  ): string
+  /** The value laid out as `dims`. */
+  reshape(value: string, dims: readonly number[]): string
+  /** A name for a value that the caller makes itself, from a hint. */
+  freshName(hint: string): string
 }
 
 export interface EmittedGraph {
@@ -73,6 +93,14 @@ export function createEmitter(
   const ints = (values: readonly number[]): string =>
     shared(`ints ${values.join(',')}`, () => int64Tensor('grad/ints', [values.length], values))
 
+  function reduce(opType: string, value: string, axes: readonly number[], keepDims: boolean): string {
+    if (axes.length === 0) return value
+    const keepdims = intValue(keepDims ? 1 : 0)
+    return opset >= 18 || opType === 'ReduceSum'
+      ? add(opType, [value, ints(axes)], { keepdims })
+      : add(opType, [value], { axes: intsValue(axes), keepdims })
+  }
+
   const emitter: Emitter = {
     opset,
     add,
@@ -80,8 +108,10 @@ export function createEmitter(
     constant,
     scalar: (value) => shared(`scalar ${value}`, () => floatTensor('grad/scalar', [], Float32Array.of(value))),
     ints,
-    reduceSum: (value, axes, keepDims) =>
-      axes.length === 0 ? value : add('ReduceSum', [value, ints(axes)], { keepdims: intValue(keepDims ? 1 : 0) }),
+    reduceSum: (value, axes, keepDims) => reduce('ReduceSum', value, axes, keepDims),
+    reduce,
+    reshape: (value, dims) => add('Reshape', [value, ints(dims)]),
+    freshName,
   }
   return { emitter, emitted: () => ({ nodes, constants }) }
 }

@@ -12,6 +12,8 @@ export interface GradientRequest {
   shapeOf(value: string): readonly number[]
   /** The value's tensor when it is a constant that training does not change. */
   constant(value: string): Tensor | undefined
+  /** The node that makes the value; undefined for inputs and initializers. */
+  producer(value: string): Node | undefined
   /** Name of the node's output at `position`, which the forward node is given when it does not have it (Indices, Mean). */
   forwardOutput(position: number): string
   readonly emit: Emitter
@@ -25,6 +27,9 @@ export interface GradientRefusal {
 /**
  * Emits nodes that compute the gradients of one node.
  *
- * @returns by input the name of dL/d(input), of the input's shape; undefined where it was not wanted
+ * @returns by input the name of dL/d(input), of the input's shape; undefined where it was not wanted, or is zero
  */
 export type GradientRule = (request: GradientRequest) => readonly (string | undefined)[] | GradientRefusal
+
+/** The rules of a family of operators, by operator of ai.onnx. */
+export type GradientRules = Readonly<Record<string, GradientRule>>
