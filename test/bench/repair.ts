@@ -1,96 +1,22 @@
 /** What calibration methods and accuracy repair win back, in points of top-1 against fp32 on the same samples. */
 import { parseArgs } from 'node:util'
 import type { Pass } from '@edgefit/shared/model'
-import { encodeModel, type Model } from '@edgefit/shared/onnx'
+import { encodeModel, loadModel, type Model } from '@edgefit/shared/onnx'
 import { seededRandom, shuffled } from '@edgefit/shared/stats'
 import { buildVariant, type CalibrationSource } from '../../agent/compress/index.ts'
-import {
-  batchOf,
-  demoModel,
-  fashionMnist,
-  hasSharedModels,
-  intents,
-  keywords,
-  pneumonia,
-  type Samples,
-  sharedModel,
-} from '../agent/compress/support/real-models.ts'
+import { batchOf } from '../agent/compress/support/real-models.ts'
 import { openSession } from '../agent/compress/support/runtime.ts'
-
-type StaticPass = Extract<Pass, { pass: 'quantize-static' }>
-
-interface Subject {
-  readonly name: string
-  readonly source: Model
-  /** Rows `[0, pool)` of these are drawn for calibration. */
-  readonly calibration: Samples
-  readonly pool: number
-  readonly evaluation: Samples
-  readonly from: number
-  readonly to: number
-}
+import { RUNTIME, type StaticPass, staticPass } from './ptq-recipes.ts'
+import { ptqSubjects, type Subject } from './ptq-subjects.ts'
 
 const SAMPLES = 200
 const FOLD: Pass = { pass: 'fold-batch-norm' }
 const BIAS: Pass = { pass: 'correct-bias', samples: 100 }
 
-function subjects(): readonly Subject[] {
-  const fashion = fashionMnist()
-  const own = { calibration: fashion, pool: 1000, evaluation: fashion, from: 1000, to: 5000 }
-  const given: Subject[] = [
-    { name: 'fashion_mobilenetv2', source: demoModel('fashion-mobilenetv2'), ...own },
-    { name: 'fashion_resnet14', source: demoModel('fashion-resnet14'), ...own },
-  ]
-  if (!hasSharedModels) return given
-  const words = keywords()
-  const [train, test] = [pneumonia('train'), pneumonia('test')]
-  const [asked, tested] = [intents('val'), intents('test')]
-  return [
-    ...given,
-    {
-      name: 'mlperf DS-CNN',
-      source: sharedModel('mlperf_kws_dscnn/model.onnx'),
-      calibration: words,
-      pool: 1000,
-      evaluation: words,
-      from: 1000,
-      to: 4890,
-    },
-    {
-      name: 'pneumonia',
-      source: sharedModel('pneumonia_mnist/model.onnx'),
-      calibration: train,
-      pool: 2000,
-      evaluation: test,
-      from: 0,
-      to: 624,
-    },
-    {
-      name: 'clinc150 transformer',
-      source: sharedModel('clinc150_transformer/model.onnx'),
-      calibration: asked,
-      pool: 2000,
-      evaluation: tested,
-      from: 0,
-      to: 4500,
-    },
-  ]
-}
-
-function quantize(perChannel: boolean, method: StaticPass['calibration']): StaticPass {
-  return {
-    pass: 'quantize-static',
-    activations: { type: process.arch === 'arm64' ? 'int8' : 'uint8' },
-    weights: { type: 'int8', perChannel, reducedRange: false },
-    calibration: method,
-    exclude: [],
-  }
-}
-
 /** Name of a column to passes. */
 function variants(): ReadonlyMap<string, readonly Pass[]> {
-  const tensor = quantize(false, { method: 'minmax', samples: SAMPLES })
-  const channel = (method: StaticPass['calibration']): readonly Pass[] => [FOLD, quantize(true, method)]
+  const tensor = staticPass({ method: 'minmax', samples: SAMPLES }, false)
+  const channel = (method: StaticPass['calibration']): readonly Pass[] => [FOLD, staticPass(method)]
   const keep: Pass = { pass: 'equalize', clips: 'keep' }
   const replace: Pass = { pass: 'equalize', clips: 'replace' }
   const samples = SAMPLES
@@ -113,6 +39,10 @@ function variants(): ReadonlyMap<string, readonly Pass[]> {
   ])
 }
 
+interface LoadedSubject extends Subject {
+  readonly source: Model
+}
+
 export async function run(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
@@ -122,7 +52,12 @@ export async function run(args: readonly string[]): Promise<void> {
       seeds: { type: 'string', default: '3' },
     },
   })
-  const chosen = subjects().filter(({ name }) => name.includes(values.only))
+  const subjects = ptqSubjects().filter(({ name }) => name.includes(values.only))
+  const chosen = await Promise.all(
+    subjects.map(
+      async (subject): Promise<LoadedSubject> => ({ ...subject, source: await loadModel(subject.modelPath) }),
+    ),
+  )
   const header = ['variant', ...chosen.map(({ name }) => name)]
   const floats = await Promise.all(chosen.map(async (subject) => (await judge(subject.source, subject)).right))
   const rows = [['fp32 top-1, %', ...floats.map((right) => percent(right).toFixed(2))]]
@@ -142,7 +77,12 @@ export async function run(args: readonly string[]): Promise<void> {
   console.log([header, header.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n'))
 }
 
-async function cell(subject: Subject, passes: readonly Pass[], float: Uint8Array, seeds: number): Promise<string> {
+async function cell(
+  subject: LoadedSubject,
+  passes: readonly Pass[],
+  float: Uint8Array,
+  seeds: number,
+): Promise<string> {
   const points: number[] = []
   let seconds = 0
   let sqnr = 0
@@ -154,7 +94,7 @@ async function cell(subject: Subject, passes: readonly Pass[], float: Uint8Array
       recipe: {
         schemaVersion: 1,
         passes: [...passes],
-        runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true },
+        runtime: RUNTIME,
       },
       calibration: drawn(subject, seed),
       openSession,
