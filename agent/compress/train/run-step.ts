@@ -1,0 +1,108 @@
+import { encodeModel } from '@edgefit/shared/onnx'
+import type { FeedTensor, OpenSession } from '../runtime-port.ts'
+import type { TrainingPlan } from './plan.ts'
+import { APPLY_INPUT } from './step/accumulate.ts'
+import { GRADIENT_NORM_OUTPUT, LOSS_OUTPUT, type TrainingStep } from './step/build-step.ts'
+import { LABELS_INPUT } from './step/losses.ts'
+import { optimizerScalars } from './step/optimizers.ts'
+import { nextOf } from './step/step-emitter.ts'
+import { labelFeed, type TrainingData } from './training-data.ts'
+
+/** float32 numbers by name. */
+export type Numbers = ReadonlyMap<string, Float32Array>
+
+/** What a teacher says of these samples, by input of the step. */
+export type Teacher = (indices: readonly number[]) => TeacherFeeds | Promise<TeacherFeeds>
+type TeacherFeeds = Readonly<Record<string, FeedTensor>>
+
+export interface StepPorts {
+  readonly data: TrainingData
+  readonly teacher?: Teacher
+  readonly openSession: OpenSession
+  readonly threads: number
+}
+
+export interface AppliedUpdate {
+  /** What the next update starts from. */
+  readonly carried: Numbers
+  /** Mean over the update's batches. */
+  readonly loss: number
+  readonly gradientNorm: number
+}
+
+interface StepRunner {
+  /**
+   * One update.
+   *
+   * @param batches sample numbers; several where gradients accumulate
+   * @param update counts from 1
+   */
+  update(
+    carried: Numbers,
+    batches: readonly (readonly number[])[],
+    at: { readonly update: number; readonly rate: number },
+  ): Promise<AppliedUpdate>
+  release(): Promise<void>
+}
+
+/** Loads the graph of a step. */
+export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, ports: StepPorts): Promise<StepRunner> {
+  const session = await ports.openSession(encodeModel(step.model), {
+    graphOptimization: 'all',
+    threads: ports.threads,
+  })
+  const labels = step.inputs.find(({ name }) => name === LABELS_INPUT)
+  const accumulates = step.inputs.some(({ name }) => name === APPLY_INPUT)
+
+  async function fed(indices: readonly number[]): Promise<Record<string, FeedTensor>> {
+    return {
+      ...(await ports.data.feeds(indices)),
+      ...(labels && { [labels.name]: labelFeed(labels, await ports.data.labels(indices), step.classes) }),
+      ...(await ports.teacher?.(indices)),
+    }
+  }
+
+  return {
+    async update(before, batches, { update, rate }) {
+      const scalars = scalarFeeds(optimizerScalars(optimizer, update, rate))
+      let carried = before
+      let loss = 0
+      let gradientNorm = Number.NaN
+      for (const [at, indices] of batches.entries()) {
+        const outputs = await session.run({
+          ...(await fed(indices)),
+          ...carriedFeeds(step, carried),
+          ...scalars,
+          ...(accumulates && { [APPLY_INPUT]: truth(at === batches.length - 1) }),
+        })
+        const numbers = (name: string): Float32Array => floats(outputs[name]?.data)
+        carried = new Map(step.carried.map(({ name }) => [name, numbers(nextOf(name))]))
+        loss += (numbers(LOSS_OUTPUT)[0] ?? Number.NaN) / batches.length
+        gradientNorm = numbers(GRADIENT_NORM_OUTPUT)[0] ?? Number.NaN
+      }
+      return { carried, loss, gradientNorm }
+    },
+    release: () => session.release(),
+  }
+}
+
+function carriedFeeds({ carried }: TrainingStep, numbers: Numbers): Record<string, FeedTensor> {
+  return Object.fromEntries(
+    carried.map(({ name, dims }) => [name, { type: 'float32', dims, data: floats(numbers.get(name)) }]),
+  )
+}
+
+function scalarFeeds(scalars: Readonly<Record<string, number>>): Record<string, FeedTensor> {
+  return Object.fromEntries(
+    Object.entries(scalars).map(([name, value]) => [name, { type: 'float32', dims: [], data: Float32Array.of(value) }]),
+  )
+}
+
+function truth(value: boolean): FeedTensor {
+  return { type: 'bool', dims: [], data: Uint8Array.of(value ? 1 : 0) }
+}
+
+function floats(data: unknown): Float32Array {
+  if (data instanceof Float32Array) return data
+  throw new TypeError('a step gives out float32 numbers')
+}

@@ -1,0 +1,160 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { encodeModel, type Model } from '@edgefit/shared/onnx'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { stampedFile } from '../../../../agent/compress/train/stamped-file.ts'
+import { train } from '../../../../agent/compress/train/train.ts'
+import type { TrainingState } from '../../../../agent/compress/train/training-state.ts'
+import { breastCancer, dataOf, portsOf, SMALL_PLAN, untrainedModel } from './support/breast-cancer-training.ts'
+
+const signal = new AbortController().signal
+let folder: string
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'edgefit-train-'))
+})
+afterAll(() => rm(folder, { recursive: true }))
+
+const bytesOf = (model: Model): string => Buffer.from(encodeModel(model)).toString('base64')
+
+describe('training', () => {
+  it('teaches an untrained net from labelled data, and keeps the weights that did best on the tuning split', async () => {
+    const model = await untrainedModel()
+    const seen: number[] = []
+    const trained = await train(model, SMALL_PLAN, await portsOf({ onProgress: ({ loss }) => seen.push(loss) }), signal)
+    expect(trained.initialScore).toBeLessThan(0.85)
+    expect(trained.bestScore).toBeGreaterThan(0.94)
+    expect(seen).toHaveLength(SMALL_PLAN.updates)
+    expect(seen.at(-1)).toBeLessThan((seen[0] ?? 0) / 2)
+    expect(trained.history.map(({ update }) => update)).toEqual([0, 10, 20, 30, 40])
+    expect(Math.max(...trained.history.map(({ score }) => score))).toBe(trained.bestScore)
+    const { judge } = await portsOf()
+    expect(await judge(trained.model)).toBe(trained.bestScore)
+  })
+
+  it.each(['adam', 'adamw'] as const)('learns with %s', async (kind) => {
+    const optimizer = { kind, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 }
+    const plan = { ...SMALL_PLAN, optimizer, learningRate: 0.01 }
+    expect((await train(await untrainedModel(), plan, await portsOf(), signal)).bestScore).toBeGreaterThan(0.94)
+  })
+
+  it('gives the same weights for the same seed, and others for another', async () => {
+    const model = await untrainedModel()
+    const once = async (seed: number) =>
+      bytesOf((await train(model, { ...SMALL_PLAN, updates: 12, seed }, await portsOf(), signal)).model)
+    const first = await once(1)
+    expect(await once(1)).toBe(first)
+    expect(await once(2)).not.toBe(first)
+  })
+
+  it('averages gradients over small batches to what one large batch gives', async () => {
+    const model = await untrainedModel()
+    const optimizer = { kind: 'sgd', momentum: 0.9, weightDecay: 0.01 } as const
+    const plan = { ...SMALL_PLAN, optimizer, updates: 10, patience: 100 }
+    const last = async (batch: number, accumulation: number) => {
+      const losses: number[] = []
+      const ports = await portsOf({ onProgress: ({ loss }) => losses.push(loss) })
+      await train(model, { ...plan, batch, accumulation }, ports, signal)
+      return losses
+    }
+    const [whole, parts] = [await last(64, 1), await last(16, 4)]
+    // 284 samples fill 4 batches of 64 and 17 of 16: in the first epoch both see the same samples.
+    for (const at of [0, 1, 2, 3]) expect(parts[at]).toBeCloseTo(whole[at] ?? 0, 4)
+  })
+})
+
+describe('a run that is interrupted', () => {
+  it('goes on from its checkpoint to the same weights, bit for bit', async () => {
+    const model = await untrainedModel()
+    const whole = await train(model, SMALL_PLAN, await portsOf(), signal)
+    const checkpoints = stampedFile<TrainingState>(join(folder, 'run'), 'key')
+    // A clock on which a checkpoint is due after every update.
+    let nowMs = 0
+    const monotonicNow = () => (nowMs += 30_000)
+    for (const killedAt of [7, 23]) {
+      const abort = new AbortController()
+      const onProgress = ({ update }: { readonly update: number }) => update === killedAt && abort.abort()
+      const ports = await portsOf({ checkpoints, monotonicNow, onProgress })
+      await expect(train(model, SMALL_PLAN, ports, abort.signal)).rejects.toThrow('abort')
+      expect((await checkpoints.read())?.update).toBe(killedAt)
+    }
+    const updates: number[] = []
+    const ports = await portsOf({ checkpoints, monotonicNow, onProgress: ({ update }) => updates.push(update) })
+    const resumed = await train(model, SMALL_PLAN, ports, signal)
+    expect(updates[0]).toBe(24)
+    expect(bytesOf(resumed.model)).toBe(bytesOf(whole.model))
+    expect(resumed.history).toEqual(whole.history)
+    // Asked once more, it has nothing left to do.
+    const again = await train(
+      model,
+      SMALL_PLAN,
+      await portsOf({ checkpoints, onProgress: () => updates.push(-1) }),
+      signal,
+    )
+    expect(bytesOf(again.model)).toBe(bytesOf(whole.model))
+    expect(updates).not.toContain(-1)
+  })
+
+  it('begins anew where the checkpoint is damaged or of another run', async () => {
+    const path = join(folder, 'damaged')
+    await stampedFile<string>(path, 'a').write('value')
+    expect(await stampedFile<string>(path, 'a').read()).toBe('value')
+    expect(await stampedFile<string>(path, 'b').read()).toBeUndefined()
+    const bytes = await readFile(path)
+    bytes[40] = (bytes[40] ?? 0) ^ 1
+    await writeFile(path, bytes)
+    expect(await stampedFile<string>(path, 'a').read()).toBeUndefined()
+    await writeFile(path, bytes.subarray(0, 10))
+    expect(await stampedFile<string>(path, 'a').read()).toBeUndefined()
+  })
+})
+
+describe('training that cannot go on', () => {
+  it('ends with what it has when its budget is spent, and says so', async () => {
+    const exhausted = (elapsedMs: number) => (elapsedMs > 5000 ? 'the time budget is spent' : undefined)
+    const trained = await train(await untrainedModel(), SMALL_PLAN, await portsOf({ exhausted }), signal)
+    expect(trained.updates).toBeLessThan(SMALL_PLAN.updates)
+    expect(trained.notes.join()).toContain('the time budget is spent')
+  })
+
+  it('ends when the tuning split has not become better for long', async () => {
+    const plan = { ...SMALL_PLAN, updates: 100, evaluateEvery: 2, patience: 3 }
+    const trained = await train(
+      await untrainedModel(),
+      plan,
+      await portsOf({ judge: () => Promise.resolve(0.5) }),
+      signal,
+    )
+    expect(trained).toMatchObject({ updates: 6, bestUpdate: 0 })
+    expect(trained.notes.join()).toContain('without a better score')
+  })
+
+  it('halves its rate when the loss explodes, and gives up with the reason when that does not help', async () => {
+    const model = await untrainedModel()
+    const wild = { ...SMALL_PLAN, learningRate: 1e6, updates: 200 }
+    await expect(train(model, wild, await portsOf(), signal)).rejects.toThrow(
+      expect.objectContaining({ code: 'PASS_FAILED', message: expect.stringMatching(/learningRate/) }),
+    )
+    const fast = {
+      ...SMALL_PLAN,
+      learningRate: 20,
+      optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 },
+      updates: 120,
+    } as const
+    const trained = await train(model, fast, await portsOf(), signal)
+    expect(trained.notes.join()).toMatch(/halved/)
+  })
+
+  it('refuses labels that are no classes, and a dataset without labels', async () => {
+    const { tuning } = await breastCancer()
+    const model = await untrainedModel()
+    const labelled = dataOf({ ...tuning, labels: tuning.labels.map((label) => label + 1) })
+    await expect(train(model, SMALL_PLAN, await portsOf({ data: labelled }), signal)).rejects.toThrow(
+      expect.objectContaining({ code: 'DATASET_MISMATCH', message: expect.stringContaining('label 2') }),
+    )
+    const bare = { ...dataOf(tuning), hasLabels: false }
+    await expect(train(model, SMALL_PLAN, await portsOf({ data: bare }), signal)).rejects.toThrow(
+      expect.objectContaining({ code: 'DATASET_MISMATCH', message: expect.stringContaining('mixing') }),
+    )
+  })
+})
