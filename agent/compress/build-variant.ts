@@ -1,15 +1,20 @@
 import { EdgefitError } from '@edgefit/shared'
-import type { Pass, Recipe } from '@edgefit/shared/model'
+import { orderFaults, type Pass, type Recipe } from '@edgefit/shared/model'
 import { encodeModel, type Model } from '@edgefit/shared/onnx'
 import { FULL_RANGE, type Interval } from './affine.ts'
 import { type CalibrationProgress, collectRanges } from './calibration/collect.ts'
 import type { CalibrationSource, Sampling } from './calibration/run-samples.ts'
 import { foldBatchNorm } from './fold-batch-norm.ts'
+import { foldConstants } from './fold-constants.ts'
+import { liftOpset } from './lift-opset/lift-opset.ts'
 import { type PassReport, type PassResult, passReport } from './pass-report.ts'
 import { pruneChannels } from './prune/prune-channels.ts'
 import { pruneWeights } from './prune/prune-weights.ts'
 import { quantizeDynamic } from './quantize-dynamic.ts'
 import { quantizeStatic } from './quantize-static/quantize-static.ts'
+import { removeDeadBranches } from './remove-dead-branches.ts'
+import { removeDropout } from './remove-dropout.ts'
+import { removeIdentities } from './remove-identities.ts'
 import { applyCorrectBias, applySmoothQuant } from './repair/apply-repair.ts'
 import { equalize } from './repair/equalize.ts'
 import type { OpenSession } from './runtime-port.ts'
@@ -49,11 +54,15 @@ export interface BuiltVariant {
  * Applies the recipe's passes in order. The same source, recipe and calibration samples give the same bytes, on one class
  * of hardware; a resolved recipe gives them anywhere.
  *
- * @throws EdgefitError, whose message names the pass: MODEL_UNSUPPORTED, MODEL_INVALID and RECIPE_INVALID as the pass
+ * @throws EdgefitError, whose message names the pass: RECIPE_INVALID for an order that makes no sense, MODEL_UNSUPPORTED, MODEL_INVALID and RECIPE_INVALID as the pass
  * says, what the runtime port throws while calibrating, otherwise PASS_FAILED with the cause. The signal's reason when
  * aborted.
  */
 export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
+  const [fault] = orderFaults(input.recipe.passes)
+  if (fault !== undefined) {
+    throw new EdgefitError(fault.message, { code: 'RECIPE_INVALID', details: { index: fault.index } })
+  }
   let model = input.source
   let unquantized: Model | undefined
   const passes: Pass[] = []
@@ -103,6 +112,16 @@ function applyPass(
       return applySmoothQuant(model, pass, sampling(pass.samples), onChannels)
     case 'correct-bias':
       return applyCorrectBias(model, unquantized, pass, sampling(pass.samples), onChannels)
+    case 'fold-constants':
+      return { resolved: pass, result: foldConstants(model) }
+    case 'remove-identities':
+      return { resolved: pass, result: removeIdentities(model) }
+    case 'remove-dropout':
+      return { resolved: pass, result: removeDropout(model) }
+    case 'remove-dead-branches':
+      return { resolved: pass, result: removeDeadBranches(model) }
+    case 'lift-opset':
+      return { resolved: pass, result: { model: liftOpset(model, pass.version), notes: [] } }
     case 'fold-batch-norm':
       return { resolved: pass, result: foldBatchNorm(model) }
     case 'quantize-dynamic':

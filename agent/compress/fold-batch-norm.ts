@@ -10,8 +10,8 @@ import {
   type Node,
   type Tensor,
 } from '@edgefit/shared/onnx'
-import { foldConstants } from './fold-constants.ts'
 import { notesByReason, type PassResult } from './pass-report.ts'
+import { simplify } from './simplify.ts'
 
 /**
  * Folds every BatchNormalization into the Conv, ConvTranspose or Gemm before it:
@@ -21,7 +21,7 @@ import { notesByReason, type PassResult } from './pass-report.ts'
  */
 export function foldBatchNorm(model: Model): PassResult {
   if (!model.graph.nodes.some(isBatchNorm)) return { model, notes: [] }
-  const prepared = foldConstants(model)
+  const prepared = simplify(model)
   const editor = editGraph(prepared.graph)
   const left: { node: Node; reason: string }[] = []
   for (const node of editor.nodes()) {

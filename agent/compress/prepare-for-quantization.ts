@@ -8,17 +8,20 @@ import {
   type Model,
   type Node,
 } from '@edgefit/shared/onnx'
-import { foldConstants } from './fold-constants.ts'
-import { liftOpset } from './opset-lift.ts'
+import { liftOpset } from './lift-opset/lift-opset.ts'
+import { simplify } from './simplify.ts'
+
+/** The first opset whose DequantizeLinear takes a scale per channel. */
+const PER_CHANNEL_OPSET = 13
 
 /**
- * The same function in the form that the quantizers work on: constants as initializers, opset 13 or newer, a Sum of two,
+ * The same function in the form that the quantizers work on: constants as initializers, `opset` or newer, a Sum of two,
  * which has no integer kernel, as an Add, and a matrix product with its bias as one Gemm.
  *
  * @throws EdgefitError MODEL_UNSUPPORTED as {@link liftOpset}.
  */
-export function prepareForQuantization(model: Model): Model {
-  const lifted = liftOpset(foldConstants(model))
+export function prepareForQuantization(model: Model, opset = PER_CHANNEL_OPSET): Model {
+  const lifted = liftOpset(simplify(model), opset)
   const shapes = indexGraph(inferShapes(lifted).graph)
   const editor = editGraph(lifted.graph)
   for (const node of editor.nodes()) {

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { orderFaults } from './pass-contracts.ts'
 
 /** Options of one onnxruntime session. Keys the runtime would ignore silently are not offered. */
 export const RuntimeSettings = z.strictObject({
@@ -10,6 +11,23 @@ export const RuntimeSettings = z.strictObject({
 export type RuntimeSettings = z.infer<typeof RuntimeSettings>
 
 const QuantizedType = z.enum(['int8', 'uint8'])
+
+/** What can be computed before the model runs becomes a constant. */
+const FoldConstants = z.strictObject({ pass: z.literal('fold-constants') })
+
+/** Identity, and what does nothing for the shapes at hand: Cast, Reshape, Transpose, Pad, Slice, Concat of one. */
+const RemoveIdentities = z.strictObject({ pass: z.literal('remove-identities') })
+
+const RemoveDropout = z.strictObject({ pass: z.literal('remove-dropout') })
+
+/** The branch that an If never takes, nodes that nothing needs, weights that nothing reads. */
+const RemoveDeadBranches = z.strictObject({ pass: z.literal('remove-dead-branches') })
+
+const LiftOpset = z.strictObject({
+  pass: z.literal('lift-opset'),
+  /** A model that is of this version, or newer, stays as it is. */
+  version: z.int().min(13).max(21).default(21),
+})
 
 const FoldBatchNorm = z.strictObject({ pass: z.literal('fold-batch-norm') })
 
@@ -118,7 +136,7 @@ const QuantizeWeights = z.strictObject({
   blockSize: z.literal([16, 32, 64, 128, 256]).default(32),
   /** Without zero points: a little smaller, a little coarser. */
   symmetric: z.boolean().default(true),
-  /** `matmulnbits`: the operator of onnxruntime. `dequantize`: the standard's own, for models of opset 21 and newer. */
+  /** `matmulnbits`: the operator of onnxruntime. `dequantize`: the standard's own, which lifts the model to opset 21. */
   form: z.enum(['matmulnbits', 'dequantize']).default('matmulnbits'),
   exclude: z.array(z.string()).default([]),
 })
@@ -132,6 +150,11 @@ const ToFloat16 = z.strictObject({
 })
 
 export const Pass = z.discriminatedUnion('pass', [
+  FoldConstants,
+  RemoveIdentities,
+  RemoveDropout,
+  RemoveDeadBranches,
+  LiftOpset,
   FoldBatchNorm,
   Equalize,
   SmoothQuant,
@@ -150,7 +173,11 @@ export const Recipe = z.strictObject({
   schemaVersion: z.literal(1).default(1),
   /** For people: "static int8, percentile 99.99". Not part of the recipe's identity. */
   label: z.string().max(120).optional(),
-  passes: z.array(Pass),
+  passes: z.array(Pass).check(({ value, issues }) => {
+    for (const { index, message } of orderFaults(value)) {
+      issues.push({ code: 'custom', input: value[index], path: [index], message })
+    }
+  }),
   runtime: RuntimeSettings,
 })
 export type Recipe = z.infer<typeof Recipe>

@@ -43,7 +43,11 @@ export interface GraphEditor {
   build(): Graph
 }
 
-export function editGraph(graph: Graph): GraphEditor {
+/**
+ * `names`: what must not be given to a new value or node, extended by what is handed out. To edit a subgraph, give it
+ * `namesIn` of the main graph: one name means one thing in all of a model.
+ */
+export function editGraph(graph: Graph, names?: Set<string>): GraphEditor {
   // Nodes by slot, so that a node that takes another's place keeps its position.
   const slots = new Map<number, Node>()
   const slotOf = new Map<Node, number>()
@@ -55,7 +59,7 @@ export function editGraph(graph: Graph): GraphEditor {
   const valueInfo = new Map(graph.valueInfo)
   let inputs = graph.inputs
   const promised = new Set(graph.outputs.map((output) => output.name))
-  let taken: Set<string> | undefined
+  let taken = names
   const suffixes = new Map<string, number>()
 
   function attach(node: Node, slot = nextSlot++): void {

@@ -40,7 +40,7 @@ export { type GraphIndex, indexGraph, type Use } from './graph-index.ts'
 export { loadModel } from './load.ts'
 export { namesIn, renameReads } from './names.ts'
 export { type SaveOptions, saveModel } from './save.ts'
-export { inferShapes } from './shape-inference.ts'
+export { inferConstants, inferShapes } from './shape-inference.ts'
 export { mapSubgraphs, subgraphs } from './subgraphs.ts'
 export {
   asFloat32,

@@ -1,6 +1,6 @@
 import type { Dim, Graph, Model, Node, Tensor, TensorType, ValueInfo } from './graph.ts'
 import { constantOf } from './graph-index.ts'
-import { floatsOf, knownConstant, knownTensor } from './shapes/constant.ts'
+import { floatsOf, knownConstant, knownInts, knownTensor } from './shapes/constant.ts'
 import { commonShape } from './shapes/dims.ts'
 import { ruleFor } from './shapes/registry.ts'
 import { type Known, known, type RuleInput } from './shapes/rule.ts'
@@ -20,6 +20,24 @@ export function inferShapes(model: Model): Model {
   return graph === model.graph ? model : { ...model, graph }
 }
 
+/**
+ * Integers and truth values of the main graph that follow from shapes and constants alone, as tensors by value: what Shape
+ * and its followers compute where lengths are fixed.
+ */
+export function inferConstants(model: Model): ReadonlyMap<string, Tensor> {
+  const opset = model.opsetImports.get('') ?? 1
+  const { facts } = inferGraph(model.graph, { opset, outer: () => undefined })
+  const constants = new Map<string, Tensor>()
+  for (const node of model.graph.nodes) {
+    for (const output of node.outputs) {
+      const { type, ints } = facts.get(output) ?? {}
+      const tensor = type && ints && knownInts(output, type.dataType, ints)
+      if (tensor !== undefined) constants.set(output, tensor)
+    }
+  }
+  return constants
+}
+
 interface Scope {
   readonly opset: number
   /** What an enclosing graph knows of a value. */
@@ -33,6 +51,7 @@ interface Fact extends Known {
 
 interface InferredGraph {
   readonly graph: Graph
+  readonly facts: ReadonlyMap<string, Fact>
   readonly outputs: readonly Known[]
 }
 
@@ -63,6 +82,7 @@ function inferGraph(graph: Graph, scope: Scope): InferredGraph {
     [...valueInfo].every(([name, info]) => graph.valueInfo.get(name) === info)
   return {
     graph: same ? graph : { ...graph, nodes, outputs, valueInfo },
+    facts,
     outputs: graph.outputs.map((output) => lookup(output.name) ?? {}),
   }
 }

@@ -9,7 +9,7 @@ import { unpackNpz, writeNpz } from '@edgefit/shared/dataset'
 import type { LatencyRatio, RuntimeSettings } from '@edgefit/shared/model'
 import { bindDimensions, loadModel, type Model, modelCost, saveModel, symbolicDimensions } from '@edgefit/shared/onnx'
 import { seededRandom } from '@edgefit/shared/stats'
-import { foldConstants } from '../../agent/compress/fold-constants.ts'
+import { simplify } from '../../agent/compress/simplify.ts'
 import { pruneChannels } from '../../agent/compress/prune/prune-channels.ts'
 import { createChildRunner } from '../../agent/measure/child.ts'
 import type { JobRunner } from '../../agent/measure/runner.ts'
@@ -66,7 +66,7 @@ function sources(): readonly Source[] {
   const resNet = fileURLToPath(new URL('../../../shared/models/onnx_light/light_resnet50.onnx', import.meta.url))
   if (!existsSync(resNet)) return known
   // Its weights are all alike, which some kernels might profit from.
-  const load = async () => withRandomWeights(foldConstants(await loadModel(resNet)))
+  const load = async () => withRandomWeights(simplify(await loadModel(resNet)))
   return [...known, { name: 'light ResNet-50 224', load }]
 }
 

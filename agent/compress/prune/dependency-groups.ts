@@ -1,5 +1,5 @@
 import { inferShapes, type Model } from '@edgefit/shared/onnx'
-import { foldConstants } from '../fold-constants.ts'
+import { simplify } from '../simplify.ts'
 import type { ChannelLabels, Labels } from './channel-labels.ts'
 import { type Propagation, propagateChannels, type Site } from './propagate.ts'
 import type { MemberRole } from './rule.ts'
@@ -49,7 +49,7 @@ export interface DependencyGroups {
 
 /** Which channels of `model` can be removed, and what goes with each. */
 export function dependencyGroups(model: Model): DependencyGroups {
-  const prepared = inferShapes(foldConstants(model))
+  const prepared = inferShapes(simplify(model))
   const propagation = propagateChannels(prepared)
   const { labels, activations, constants } = propagation
   const groupOf = partition(labels, [...activations, ...constants])

@@ -10,7 +10,7 @@ import {
   type Model,
   type Tensor,
 } from '@edgefit/shared/onnx'
-import { foldConstants } from '../fold-constants.ts'
+import { simplify } from '../simplify.ts'
 import { nodeLabel, refuseUnknownNodes } from '../node-label.ts'
 import type { PassResult } from '../pass-report.ts'
 
@@ -24,7 +24,7 @@ export type PruneWeightsPass = Extract<Pass, { pass: 'prune-weights' }>
  * finite.
  */
 export function pruneWeights(model: Model, { target, exclude }: PruneWeightsPass): PassResult {
-  const prepared = foldConstants(model)
+  const prepared = simplify(model)
   refuseUnknownNodes(prepared.graph, exclude)
   const weights = weightsOf(prepared.graph, new Set(exclude))
   const zeroed = zeroedBy(weights.map(asFloat32), target)

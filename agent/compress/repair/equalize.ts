@@ -1,5 +1,5 @@
 import { asFloat32, editGraph, type GraphEditor, type Model, type Node } from '@edgefit/shared/onnx'
-import { foldConstants } from '../fold-constants.ts'
+import { simplify } from '../simplify.ts'
 import { notesByReason, type PassResult } from '../pass-report.ts'
 import { refuseNotFinite } from '../quantize-weights.ts'
 import { findLayerPairs, type LayerPair } from './layer-pairs.ts'
@@ -30,7 +30,7 @@ export interface EqualizeOptions {
  * @throws EdgefitError MODEL_INVALID for weights that are not finite.
  */
 export function equalize(model: Model, { clips: rule }: EqualizeOptions): PassResult {
-  const prepared = foldConstants(model)
+  const prepared = simplify(model)
   const editor = editGraph(prepared.graph)
   const { pairs, clips } = findLayerPairs(editor, rule === 'replace')
   const notes = clipNotes(clips, rule)

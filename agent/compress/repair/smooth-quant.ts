@@ -9,7 +9,7 @@ import {
   type Node,
   type Tensor,
 } from '@edgefit/shared/onnx'
-import { foldConstants } from '../fold-constants.ts'
+import { simplify } from '../simplify.ts'
 import { notesByReason, type PassResult } from '../pass-report.ts'
 import { refuseNotFinite } from '../quantize-weights.ts'
 import { type ChannelNumbers, numbersFor, refuseForeignNumbers } from './channel-numbers.ts'
@@ -37,7 +37,7 @@ export interface Smoothing {
  * @throws EdgefitError MODEL_INVALID for weights that are not finite.
  */
 export function smoothQuant(model: Model, alpha: number): Smoothing {
-  const prepared = foldConstants(model)
+  const prepared = simplify(model)
   const { joints, left } = findJoints(editGraph(prepared.graph))
   const skipped = notesByReason(left)
   return {

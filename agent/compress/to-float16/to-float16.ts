@@ -10,7 +10,7 @@ import {
   type Node,
   node,
 } from '@edgefit/shared/onnx'
-import { foldConstants } from '../fold-constants.ts'
+import { simplify } from '../simplify.ts'
 import { nodeLabel, refuseUnknownNodes } from '../node-label.ts'
 import { notesByReason, type PassResult } from '../pass-report.ts'
 import { type HalfConstants, halfConstants, saturationNotes } from './half-constants.ts'
@@ -32,7 +32,7 @@ export interface Float16Options {
  * names what is not there; MODEL_INVALID for weights that are NaN.
  */
 export function toFloat16(model: Model, options: Float16Options): PassResult {
-  const folded = foldConstants(model)
+  const folded = simplify(model)
   refuseUnknownNodes(folded.graph, options.keep)
   const keep = new Set(options.keep)
   const index = indexGraph(inferShapes(folded).graph)

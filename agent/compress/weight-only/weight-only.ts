@@ -8,7 +8,7 @@ import { type BlockFormat, quantizeBlocks } from './quantize-blocks.ts'
 import { dequantizeBlocks, matMulNBits, type StoredWeights } from './weight-forms.ts'
 
 export interface WeightOnlyOptions extends BlockFormat {
-  /** The runtime's operator MatMulNBits, or the standard's blockwise DequantizeLinear, for which a model needs opset 21. */
+  /** The runtime's operator MatMulNBits, or the standard's blockwise DequantizeLinear, for which a model is lifted to opset 21. */
   readonly form: 'matmulnbits' | 'dequantize'
   /** Labels of nodes to leave in float. */
   readonly exclude: readonly string[]
@@ -18,12 +18,11 @@ export interface WeightOnlyOptions extends BlockFormat {
  * Weights of MatMul and Gemm in 8 or 4 bits, a scale for each block of them; activations stay float in the file. Needs no
  * calibration. Best where one row at a time meets large matrices, and memory is what limits.
  *
- * @throws EdgefitError MODEL_UNSUPPORTED when the model has nothing to quantize or too old an opset; RECIPE_INVALID when
+ * @throws EdgefitError MODEL_UNSUPPORTED when the model has nothing to quantize or cannot be lifted; RECIPE_INVALID when
  * `exclude` names what is not there; MODEL_INVALID for weights that are not finite.
  */
 export function quantizeWeightsOnly(model: Model, options: WeightOnlyOptions): PassResult {
-  if (options.form === 'dequantize') refuseOldOpset(model)
-  const prepared = prepareForQuantization(model)
+  const prepared = prepareForQuantization(model, options.form === 'dequantize' ? BLOCKWISE_OPSET : undefined)
   refuseUnknownNodes(prepared.graph, options.exclude)
   const index = indexGraph(prepared.graph)
   const editor = editGraph(prepared.graph)
@@ -68,15 +67,6 @@ function whyNot(role: Role): string | undefined {
 
 /** The first opset whose DequantizeLinear knows blocks and integers of 4 bits. */
 const BLOCKWISE_OPSET = 21
-
-function refuseOldOpset({ opsetImports }: Model): void {
-  const opset = opsetImports.get('') ?? 0
-  if (opset >= BLOCKWISE_OPSET) return
-  throw new EdgefitError(
-    `the model uses opset ${opset}, and weights in the form "dequantize" need ${BLOCKWISE_OPSET}; use the form "matmulnbits" or export the model again`,
-    { code: 'MODEL_UNSUPPORTED', details: { opset } },
-  )
-}
 
 function nothingToQuantize(notes: readonly string[]): EdgefitError {
   return new EdgefitError(

@@ -1,7 +1,7 @@
 import { floatAttribute, intAttribute, intsAttribute } from '../attributes.ts'
-import type { Dim, Node, Tensor } from '../graph.ts'
+import type { DataType, Dim, Node, Tensor } from '../graph.ts'
 import { constantOf } from '../graph-index.ts'
-import { asFloat32, asInt32, asInt64Numbers, elementCount } from '../tensor.ts'
+import { asFloat32, asInt32, asInt64Numbers, elementCount, int32Tensor, int64Tensor } from '../tensor.ts'
 import { type Known, type KnownInts, known, MAX_INTS } from './rule.ts'
 
 /** A constant's type and, when it may describe a shape, its integers. */
@@ -37,4 +37,22 @@ function intsOf(tensor: Tensor): KnownInts | undefined {
   else if (tensor.dataType === 'BOOL') values = [...tensor.data]
   else return undefined
   return { dims: tensor.dims, values }
+}
+
+/** `ints` as a tensor, when every one is known exactly. */
+export function knownInts(name: string, dataType: DataType, { dims, values }: KnownInts): Tensor | undefined {
+  if (!values.every((value) => typeof value === 'number' && Number.isSafeInteger(value))) return undefined
+  const numbers = values.map(Number)
+  switch (dataType) {
+    case 'INT64':
+      return int64Tensor(name, dims, numbers)
+    case 'INT32':
+      return numbers.every((value) => value === (value | 0))
+        ? int32Tensor(name, dims, Int32Array.from(numbers))
+        : undefined
+    case 'BOOL':
+      return { name, dataType, dims, data: Uint8Array.from(numbers) }
+    default:
+      return undefined
+  }
 }

@@ -156,6 +156,14 @@ describe('building a variant', () => {
     })
   })
 
+  it('refuses an order that makes no sense before anything runs', async () => {
+    await expect(build([STATIC, FOLD], { calibration: refuseToSample })).rejects.toMatchObject({
+      code: 'RECIPE_INVALID',
+      message: expect.stringContaining('put fold-batch-norm before that one'),
+      details: { index: 1 },
+    })
+  })
+
   it('gives a fault of the samples a code, and keeps it as the cause', async () => {
     const broken: CalibrationSource = { count: 8, batch: () => Promise.reject(new Error('disk gone')) }
     await expect(build([STATIC], { calibration: broken })).rejects.toMatchObject({

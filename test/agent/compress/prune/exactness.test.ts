@@ -1,7 +1,7 @@
 import { describeIo, loadModel, type Model, modelCost } from '@edgefit/shared/onnx'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { foldConstants } from '../../../../agent/compress/fold-constants.ts'
+import { simplify } from '../../../../agent/compress/simplify.ts'
 import { dependencyGroups } from '../../../../agent/compress/prune/dependency-groups.ts'
 import { randomValues } from '../support/graphs.ts'
 import { demoModel, hasSharedModels, sharedPath } from '../support/real-models.ts'
@@ -54,7 +54,7 @@ describe('a pruned model says what the whole one says once the pruned channels m
     ['light_shufflenet', 0.9],
     ['light_densenet121', 0.6],
   ])('%s with random weights, opset 9', async (name, macs) => {
-    const light = foldConstants(await loadModel(sharedPath(`onnx_light/${name}.onnx`)))
+    const light = simplify(await loadModel(sharedPath(`onnx_light/${name}.onnx`)))
     const source = withRandomWeights(light)
     for (const ratio of [0.25, 0.5]) {
       const { pruned, zeroed } = prunedAndZeroed(source, { ratio })

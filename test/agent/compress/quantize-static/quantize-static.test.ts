@@ -114,7 +114,7 @@ describe('what static quantization leaves in float', () => {
 
   it('is a layer whose weights are computed, by name', async () => {
     const model = convNet(
-      [conv('x', 'a'), op('Abs', 'v -> u'), op('Conv', 'a u -> c', SAME), conv('c', 'y')],
+      [conv('x', 'a'), op('Tanh', 'v -> u'), op('Conv', 'a u -> c', SAME), conv('c', 'y')],
       [randomTensor('v', [8, 8, 3, 3], 3, 0.3)],
     )
     const { notes } = await quantized(model, FEEDS)
