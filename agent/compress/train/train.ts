@@ -1,5 +1,5 @@
 import { EdgefitError } from '@edgefit/shared'
-import { asFloat32, floatTensor, type Model } from '@edgefit/shared/onnx'
+import { asFloat32, type Model } from '@edgefit/shared/onnx'
 import { batchOrder } from './batches.ts'
 import { watchLoss } from './divergence.ts'
 import type { TrainingPlan } from './plan.ts'
@@ -7,13 +7,23 @@ import { type Numbers, openStep, type StepPorts } from './run-step.ts'
 import { rateFactor } from './schedule.ts'
 import type { StampedFile } from './stamped-file.ts'
 import { buildStep, type TrainingStep } from './step/build-step.ts'
-import { trainableWeights } from './trainable.ts'
+import type { TrainableWeight } from './trainable.ts'
 import { requireLabels } from './training-data.ts'
 import type { TrainingLook, TrainingState } from './training-state.ts'
 
+/** What is trained. */
+export interface Trainee {
+  /** float32, or with weights and activations that are quantized and dequantized on their way. */
+  readonly model: Model
+  /** Initializers of `model`. */
+  readonly trainable: readonly TrainableWeight[]
+  /** Values through which no gradient flows. */
+  readonly barriers?: ReadonlySet<string>
+}
+
 export interface TrainingPorts extends StepPorts {
-  /** How good a model is on the tuning split; more is better. */
-  readonly judge: (model: Model) => Promise<number>
+  /** How good the model is on the tuning split with these weights; more is better. */
+  readonly judge: (weights: Numbers) => Promise<number>
   readonly checkpoints?: StampedFile<TrainingState>
   readonly monotonicNow: () => number
   /** Why training has to end now with what it has: time, heat, memory. Asked after every update. */
@@ -31,8 +41,8 @@ export interface TrainingProgress {
 }
 
 export interface Trained {
-  /** With the weights that did best on the tuning split; the very object that was given when none did better. */
-  readonly model: Model
+  /** Those that did best on the tuning split, by name. */
+  readonly weights: Numbers
   readonly initialScore: number
   readonly bestScore: number
   readonly bestUpdate: number
@@ -47,24 +57,23 @@ const CHECKPOINT_EVERY_MS = 20_000
 const MOST_HALVINGS = 4
 
 /**
- * Trains `model` by `plan`, and keeps the weights that do best on the tuning split. The same model, plan and data give
+ * Trains by `plan`, and keeps the weights that do best on the tuning split. The same model, plan and data give
  * the same weights on the same class of hardware, however often the run was interrupted in between.
  *
  * @throws EdgefitError PASS_FAILED when training gets out of hand however small its rate; DATASET_MISMATCH and
  * DATASET_INVALID for data that do not fit; what `buildStep` and the runtime throw; the signal's reason.
  */
 export async function train(
-  model: Model,
+  trainee: Trainee,
   plan: TrainingPlan,
   ports: TrainingPorts,
   signal: AbortSignal,
 ): Promise<Trained> {
-  const step = buildStep({ ...plan, model, trainable: trainableWeights(model, plan.trainable) })
+  const step = buildStep({ ...plan, ...trainee })
   requireLabels(step.inputs, ports.data)
   const order = batchOrder(ports.data.count, plan.batch, plan.seed)
-  const judge = (weights: Numbers): Promise<number> => ports.judge(withWeights(model, weights))
   const startedMs = ports.monotonicNow()
-  let state = (await ports.checkpoints?.read()) ?? (await startOf(model, step, judge))
+  let state = (await ports.checkpoints?.read()) ?? (await startOf(trainee.model, step, ports.judge))
   const { update: firstUpdate, elapsedMs: earlierMs } = state
   const watch = watchLoss(state.loss)
   const runner = await openStep(step, plan, ports)
@@ -87,7 +96,7 @@ export async function train(
         state = withLook(state, weights, {
           update: next,
           loss: meanOf(watch.state().recent),
-          score: await judge(weights),
+          score: await ports.judge(weights),
         })
       }
       const nowMs = ports.monotonicNow()
@@ -106,7 +115,7 @@ export async function train(
   // Whoever asks for the same run again gets its end at once.
   await ports.checkpoints?.write(state)
   return {
-    model: state.best.update === 0 ? model : withWeights(model, state.best.weights),
+    weights: state.best.weights,
     initialScore: state.history[0]?.score ?? Number.NaN,
     bestScore: state.best.score,
     bestUpdate: state.best.update,
@@ -177,15 +186,6 @@ function withLook(state: TrainingState, weights: Numbers, look: TrainingLook): T
 
 function weightsOf({ trained }: TrainingStep, carried: Numbers): Numbers {
   return new Map(trained.map(({ name }) => [name, carried.get(name) ?? new Float32Array()]))
-}
-
-function withWeights(model: Model, weights: Numbers): Model {
-  const initializers = new Map(model.graph.initializers)
-  for (const [name, values] of weights) {
-    const before = initializers.get(name)
-    if (before !== undefined) initializers.set(name, floatTensor(name, before.dims, values))
-  }
-  return { ...model, graph: { ...model.graph, initializers } }
 }
 
 function meanOf(values: readonly number[]): number | null {

@@ -16,6 +16,8 @@ export interface StepRequest {
   readonly model: Model
   readonly batch: number
   readonly trainable: readonly TrainableWeight[]
+  /** Values through which no gradient flows. */
+  readonly barriers?: ReadonlySet<string>
   readonly loss: Loss
   readonly hints?: readonly Hint[]
   readonly optimizer: Optimizer
@@ -66,6 +68,7 @@ export function buildStep(request: StepRequest): TrainingStep {
     model,
     seeds: seedsOf(emit, losses),
     targets: request.trainable.map(({ name }) => name),
+    ...(request.barriers && { barriers: request.barriers }),
     emit,
   })
   const trained = request.trainable.flatMap((weight) => {

@@ -4,6 +4,7 @@ import { seededRandom } from '@edgefit/shared/stats'
 import type { TrainingPlan } from '../../../../../agent/compress/train/plan.ts'
 import type { TrainingPorts } from '../../../../../agent/compress/train/train.ts'
 import type { TrainingData } from '../../../../../agent/compress/train/training-data.ts'
+import { withWeights } from '../../../../../agent/compress/train/with-weights.ts'
 import { BREAST_CANCER_MODEL } from '../../../../support/breast-cancer.ts'
 import { openSession } from '../../support/runtime.ts'
 
@@ -110,11 +111,13 @@ export function judgeOn({ features, labels }: Samples): (model: Model) => Promis
 }
 
 export async function portsOf(parts: Partial<TrainingPorts> = {}): Promise<TrainingPorts> {
+  const model = await untrainedModel()
   const { training, tuning } = await breastCancer()
+  const judge = judgeOn(tuning)
   let nowMs = 0
   return {
     data: training,
-    judge: judgeOn(tuning),
+    judge: (weights) => judge(withWeights(model, weights)),
     openSession,
     threads: 1,
     monotonicNow: () => (nowMs += 1000),
