@@ -128,11 +128,11 @@ describe('bias correction', () => {
     expect(again.bytes).toEqual(bytes)
   })
 
-  it('does nothing to a model in float', async () => {
-    const source = network()
-    const { bytes, reports } = await build([CORRECT], source)
-    expect(bytes).toEqual(encodeModel(source))
-    expect(reports.at(-1)?.notes).toEqual(['no quantized layer to correct'])
+  it('refuses a model in float', async () => {
+    await expect(build([CORRECT], network())).rejects.toMatchObject({
+      code: 'RECIPE_INVALID',
+      message: expect.stringContaining('put quantize-static before it'),
+    })
   })
 
   it.each([
