@@ -6,26 +6,32 @@ import { expectGradients } from '../../support/finite-difference.ts'
 const ints = (name: string, ...values: number[]) => int64Tensor(name, [values.length], values)
 const END = Number.MAX_SAFE_INTEGER
 
-type Slicing = readonly [name: string, starts: number[], ends: number[], axes?: number[], steps?: number[]]
-const slicings: readonly Slicing[] = [
-  ['from within', [1, 2], [3, 4]],
-  ['one axis', [1], [4], [1]],
-  ['an axis from the end', [0], [2], [-1]],
-  ['to the end', [2], [END], [1]],
-  ['counted from the end', [-3], [-1], [1]],
-  ['beyond both ends', [-100], [100], [1]],
-  ['all of it', [0, 0], [4, 5]],
-  ['every second', [0], [END], [1], [2]],
-  ['every third from the second', [1], [5], [1], [3]],
-  ['backwards', [-1], [-END], [0], [-1]],
-  ['backwards by twos', [3], [-END], [1], [-2]],
-  ['backwards from beyond the end', [100], [0], [1], [-1]],
-  ['steps on two axes', [1, 0], [END, END], [0, 1], [2, 2]],
-  ['a step and a range', [1, 1], [3, END], [0, 1], [1, 2]],
-]
+interface Slicing {
+  readonly starts: readonly number[]
+  readonly ends: readonly number[]
+  readonly axes?: readonly number[]
+  readonly steps?: readonly number[]
+}
+
+const slicings: Readonly<Record<string, Slicing>> = {
+  'from within': { starts: [1, 2], ends: [3, 4] },
+  'one axis': { starts: [1], ends: [4], axes: [1] },
+  'an axis from the end': { starts: [0], ends: [2], axes: [-1] },
+  'to the end': { starts: [2], ends: [END], axes: [1] },
+  'counted from the end': { starts: [-3], ends: [-1], axes: [1] },
+  'beyond both ends': { starts: [-100], ends: [100], axes: [1] },
+  'all of it': { starts: [0, 0], ends: [4, 5] },
+  'every second': { starts: [0], ends: [END], axes: [1], steps: [2] },
+  'every third from the second': { starts: [1], ends: [5], axes: [1], steps: [3] },
+  backwards: { starts: [-1], ends: [-END], axes: [0], steps: [-1] },
+  'backwards by twos': { starts: [3], ends: [-END], axes: [1], steps: [-2] },
+  'backwards from beyond the end': { starts: [100], ends: [0], axes: [1], steps: [-1] },
+  'steps on two axes': { starts: [1, 0], ends: [END, END], axes: [0, 1], steps: [2, 2] },
+  'a step and a range': { starts: [1, 1], ends: [3, END], axes: [0, 1], steps: [1, 2] },
+}
 
 describe('Slice', () => {
-  it.each(slicings)('%s', async (_, starts, ends, axes, steps) => {
+  it.each(Object.entries(slicings))('%s', async (_, { starts, ends, axes, steps }) => {
     const constants = [ints('starts', ...starts), ints('ends', ...ends)]
     if (axes !== undefined) constants.push(ints('axes', ...axes))
     if (steps !== undefined) constants.push(ints('steps', ...steps))
