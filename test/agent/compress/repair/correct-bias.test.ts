@@ -1,5 +1,5 @@
 import { type Pass, Recipe } from '@edgefit/shared/model'
-import { asFloat32, asInt32, encodeModel, floatTensor, intsValue, type Model } from '@edgefit/shared/onnx'
+import { asFloat32, asInt32, floatTensor, intsValue, type Model } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
 import { buildVariant, type CalibrationSource } from '../../../../agent/compress/index.ts'
 import { prepareForQuantization } from '../../../../agent/compress/prepare-for-quantization.ts'
