@@ -1,16 +1,16 @@
 import { EdgefitError } from '@edgefit/shared'
-import { editGraph, type GraphEditor, type Model } from '@edgefit/shared/onnx'
+import { editGraph, type Model } from '@edgefit/shared/onnx'
 import { FULL_RANGE, type Interval } from '../affine.ts'
 import { entropyRange } from './entropy.ts'
 import { addToHistogram, emptyHistogram, type Histogram } from './histogram.ts'
-import { addExtremes, movingAverage, readExtremes, union } from './minmax.ts'
+import { addExtremes, movingAverage, type Observed, readExtremes, union } from './minmax.ts'
 import { mseRange } from './mse.ts'
 import { percentileRange } from './percentile.ts'
 import { runSamples, type Sampling } from './run-samples.ts'
 
 /** `done / total` is the share of the whole calibration: it only grows. */
 export interface CalibrationProgress {
-  readonly stage: 'minmax' | 'histogram' | 'channels'
+  readonly stage: 'minmax' | 'histogram' | 'channels' | 'pruning'
   readonly done: number
   readonly total: number
 }
@@ -41,7 +41,7 @@ const GROUP_BYTES = 16 * 2 ** 20
 /**
  * The range of values that each tensor takes over the first `samples` samples.
  *
- * Memory does not grow with the number of samples: the first pass takes only scalars out of the runtime; the histograms
+ * Memory does not grow with the number of samples: the first pass takes only a few numbers out of the runtime; the histograms
  * of the methods that need them are filled from one sample at a time, in groups of tensors that together hold `groupBytes` (or one
  * larger tensor), at the price of a model run per group and sample.
  *
@@ -81,30 +81,20 @@ function rangeOf(histogram: Histogram, { method, integers = FULL_RANGE.uint8 }: 
   }
 }
 
-interface Observed {
-  readonly range: Interval
-  /** Elements, in the sample where it had most. */
-  readonly size: number
-}
-
+/** `size` is that of the sample where the tensor had most elements. */
 async function collectExtremes(input: CollectInput): Promise<ReadonlyMap<string, Observed>> {
   const found = new Map<string, Observed>()
-  const { model, added } = observingModel(input.model, (editor) =>
-    input.tensors.map((tensor) => addExtremes(editor, tensor)),
-  )
+  const editor = editGraph(input.model.graph)
+  const added = addExtremes(editor, input.tensors)
+  const model = { ...input.model, graph: editor.build() }
   const { method } = input
   const passes = needsHistograms(method) ? 2 : 1
   const combine = method.method === 'moving-average' ? movingAverage(method.constant) : union
-  const names = added.flatMap(({ min, max, sumOfMagnitudes, size }) => [min, max, sumOfMagnitudes, size])
-  await runSamples(input, model, names, (outputs, sample) => {
-    for (const extremes of added) {
-      const now = readExtremes(extremes, outputs)
-      if (now === undefined) throw notFinite(extremes.tensor, sample)
-      const before = found.get(extremes.tensor) ?? now
-      found.set(extremes.tensor, {
-        range: combine(before.range, now.range),
-        size: Math.max(before.size, now.size),
-      })
+  await runSamples(input, model, [added.floats, added.sizes], (outputs, sample) => {
+    for (const [tensor, now] of readExtremes(added, outputs)) {
+      if (now === undefined) throw notFinite(tensor, sample)
+      const before = found.get(tensor) ?? now
+      found.set(tensor, { range: combine(before.range, now.range), size: Math.max(before.size, now.size) })
     }
     input.onProgress?.({ stage: 'minmax', done: sample + 1, total: input.samples * passes })
   })
@@ -124,12 +114,6 @@ async function fillHistograms(
     }
     input.onProgress?.({ stage: 'histogram', done: progress.done + sample + 1, total: progress.total })
   })
-}
-
-function observingModel<Added>(model: Model, add: (editor: GraphEditor) => Added): { model: Model; added: Added } {
-  const editor = editGraph(model.graph)
-  const added = add(editor)
-  return { model: { ...model, graph: editor.build() }, added }
 }
 
 function groupTensors(

@@ -18,15 +18,15 @@ export function entropyRange(histogram: Histogram, levels: number): Interval {
   const { range, counts } = histogram
   if (range.min === range.max) return range
   const zero = zeroBin(histogram)
-  const body = withoutPointMasses(counts, zero)
-  let best: { readonly divergence: number; readonly low: number; readonly high: number } | undefined
+  const divergence = windowDivergence(counts, withoutPointMasses(counts, zero), levels)
+  let best: { readonly loss: number; readonly low: number; readonly high: number } | undefined
   const reach = Math.max(zero + 1, counts.length - zero)
   for (let threshold = 1; threshold <= reach; threshold++) {
     const low = range.min >= 0 ? 0 : Math.max(0, zero + 1 - threshold)
     const high = range.max <= 0 ? counts.length : Math.min(counts.length, zero + threshold)
     if (high - low < levels) continue
-    const divergence = windowDivergence(counts, body, { low, high, levels })
-    if (best === undefined || divergence <= best.divergence) best = { divergence, low, high }
+    const loss = divergence(low, high)
+    if (best === undefined || loss <= best.loss) best = { loss, low, high }
   }
   return best === undefined ? range : binsInterval(histogram, best.low, best.high)
 }
@@ -47,50 +47,68 @@ function withoutPointMasses(counts: Float64Array, zero: number): Float64Array {
   })
 }
 
-interface Window {
-  /** Bins from `low` up to, not including, `high`. */
-  readonly low: number
-  readonly high: number
-  readonly levels: number
-}
-
 /** A bin that Q leaves empty, beside outliers only, would make the divergence infinite. */
 const SMALLEST_SHARE = 1e-4
 
 /**
- * KL(P‖Q): P is `body` within the window with the `counts` beyond it in the end bins; Q has the body that each step holds
- * spread evenly over the step's occupied bins.
+ * KL(P‖Q) of the window of bins from `low` up to, not including, `high`, at least one bin for each of two or more levels: P is `body` within the
+ * window with the `counts` beyond it in the end bins; Q has the body that each level holds spread evenly over the level's
+ * occupied bins.
+ *
+ * Within a level Q is one number, so that of P only sums are needed, and those are differences of running ones: a window
+ * costs as many steps as it has levels, not bins.
  */
-export function windowDivergence(counts: Float64Array, body: Float64Array, { low, high, levels }: Window): number {
-  const below = sumOf(counts, 0, low)
-  const above = sumOf(counts, high, counts.length)
-  const within = sumOf(body, low, high)
-  const total = below + within + above
-  if (total === 0) return 0
-  if (within === 0) return Number.POSITIVE_INFINITY
-  const expected = (bin: number): number =>
-    (body[bin] ?? 0) + (bin === low ? below : 0) + (bin === high - 1 ? above : 0)
-  const smallest = SMALLEST_SHARE / (high - low)
+export function windowDivergence(
+  counts: Float64Array,
+  body: Float64Array,
+  levels: number,
+): (low: number, high: number) => number {
+  const all = runningSum(counts)
+  const bodies = runningSum(body)
+  const occupied = runningSum(body.map((count) => (count > 0 ? 1 : 0)))
+  const logs = runningSum(body.map(timesLog))
+  return (low, high) => {
+    const below = at(all, low)
+    const above = at(all, counts.length) - at(all, high)
+    const [first, last] = [at(body, low), at(body, high - 1)]
+    const within = at(bodies, high) - at(bodies, low)
+    const total = below + within + above
+    if (total === 0) return 0
+    if (within === 0) return Number.POSITIVE_INFINITY
+    const smallest = SMALLEST_SHARE / (high - low)
+    const ends = timesLog(first + below) - timesLog(first) + timesLog(last + above) - timesLog(last)
+    const ofP = (at(logs, high) - at(logs, low) + ends) / total - Math.log(total)
 
-  let divergence = 0
-  for (let level = 0, from = low; level < levels; level++) {
-    const to = low + Math.floor(((level + 1) * (high - low)) / levels)
-    let occupied = 0
-    for (let bin = from; bin < to; bin++) if (expected(bin) > 0) occupied++
-    const q = Math.max(smallest, sumOf(body, from, to) / occupied / within)
-    for (let bin = from; bin < to; bin++) {
-      const p = expected(bin) / total
-      if (p > 0) divergence += p * Math.log(p / q)
+    let ofQ = 0
+    for (let level = 0, from = low; level < levels; level++) {
+      const to = low + Math.floor(((level + 1) * (high - low)) / levels)
+      const held = at(bodies, to) - at(bodies, from)
+      const cut = (level === 0 ? below : 0) + (level === levels - 1 ? above : 0)
+      if (held + cut > 0) {
+        let bins = at(occupied, to) - at(occupied, from)
+        if (level === 0 && first === 0 && below > 0) bins++
+        if (level === levels - 1 && last === 0 && above > 0) bins++
+        ofQ += ((held + cut) / total) * Math.log(Math.max(smallest, held / bins / within))
+      }
+      from = to
     }
-    from = to
+    return ofP - ofQ
   }
-  return divergence
 }
 
-function sumOf(values: Float64Array, from: number, to: number): number {
-  let sum = 0
-  for (let index = from; index < to; index++) sum += values[index] ?? 0
-  return sum
+function timesLog(count: number): number {
+  return count > 0 ? count * Math.log(count) : 0
+}
+
+/** What comes before each position, and in the end all. */
+function runningSum(values: Float64Array): Float64Array {
+  const sums = new Float64Array(values.length + 1)
+  for (let index = 0; index < values.length; index++) sums[index + 1] = at(sums, index) + at(values, index)
+  return sums
+}
+
+function at(values: Float64Array, index: number): number {
+  return values[index] ?? 0
 }
 
 function zeroBin({ range, counts }: Histogram): number {

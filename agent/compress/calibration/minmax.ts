@@ -1,43 +1,60 @@
-import { type GraphEditor, intValue, node } from '@edgefit/shared/onnx'
+import { type GraphEditor, int64Tensor, intValue, node } from '@edgefit/shared/onnx'
 import type { Interval } from '../affine.ts'
 import type { OutputTensor } from '../runtime-port.ts'
 
-/** Names of the scalar graph outputs that sum up one tensor. */
+/** Names of the graph outputs that sum up tensors: three floats each, and the number of elements of each. */
 export interface Extremes {
-  readonly tensor: string
-  readonly min: string
-  readonly max: string
-  readonly sumOfMagnitudes: string
-  readonly size: string
+  readonly tensors: readonly string[]
+  readonly floats: string
+  readonly sizes: string
 }
 
-/** Adds the nodes that reduce `tensor` to scalars, so that the activation itself never leaves the runtime. */
-export function addExtremes(editor: GraphEditor, tensor: string): Extremes {
-  const reduce = (opType: string): string => {
-    const output = editor.freshName(`${tensor}/${opType}`)
-    const attributes = opType === 'Size' ? {} : { keepdims: intValue(0) }
-    editor.add(node({ opType, inputs: [tensor], outputs: [output], attributes }))
+export interface Observed {
+  readonly range: Interval
+  /** Elements. */
+  readonly size: number
+}
+
+const FLOATS = ['ReduceMin', 'ReduceMax', 'ReduceL1'] as const
+
+/**
+ * Adds the nodes that reduce `tensors` to a few numbers each, so that no activation leaves the runtime, and gather those
+ * in two outputs: an output costs as much time as a small operator.
+ */
+export function addExtremes(editor: GraphEditor, tensors: readonly string[]): Extremes {
+  const flatShape = editor.freshName('extremes/shape')
+  editor.setInitializer(int64Tensor(flatShape, [1], [-1]))
+  const add = (opType: string, inputs: readonly string[], attributes = {}): string => {
+    const output = editor.freshName(`${inputs[0]}/${opType}`)
+    editor.add(node({ opType, inputs, outputs: [output], attributes }))
     return output
   }
-  return {
-    tensor,
-    min: reduce('ReduceMin'),
-    max: reduce('ReduceMax'),
-    sumOfMagnitudes: reduce('ReduceL1'),
-    size: reduce('Size'),
+  const flat = (value: string): string => add('Reshape', [value, flatShape])
+  const floats: string[] = []
+  const sizes: string[] = []
+  for (const tensor of tensors) {
+    const values = flat(tensor)
+    for (const opType of FLOATS) floats.push(add(opType, [values], { keepdims: intValue(1) }))
+    sizes.push(flat(add('Size', [values])))
   }
+  const join = (parts: readonly string[]): string => add('Concat', parts, { axis: intValue(0) })
+  return { tensors, floats: join(floats), sizes: join(sizes) }
 }
 
-/** Reads what {@link addExtremes} computed. `undefined` when the tensor held a NaN or an infinity. */
+/** Reads what {@link addExtremes} computed, by tensor. `undefined` for one that held a NaN or an infinity. */
 export function readExtremes(
-  names: Extremes,
+  { tensors, floats, sizes }: Extremes,
   outputs: Readonly<Record<string, OutputTensor>>,
-): { readonly range: Interval; readonly size: number } | undefined {
-  const scalar = (name: string): number => Number(outputs[name]?.data[0])
-  const range = { min: scalar(names.min), max: scalar(names.max) }
-  // Comparing reductions may lose a NaN, adding ones cannot.
-  const finite = [range.min, range.max, scalar(names.sumOfMagnitudes)].every(Number.isFinite)
-  return finite ? { range, size: scalar(names.size) } : undefined
+): ReadonlyMap<string, Observed | undefined> {
+  const found = (name: string, at: number): number => Number(outputs[name]?.data[at])
+  return new Map(
+    tensors.map((tensor, index) => {
+      const [min = 0, max = 0, sumOfMagnitudes = 0] = FLOATS.map((_, at) => found(floats, index * FLOATS.length + at))
+      // Comparing reductions may lose a NaN, adding ones cannot.
+      const finite = [min, max, sumOfMagnitudes].every(Number.isFinite)
+      return [tensor, finite ? { range: { min, max }, size: found(sizes, index) } : undefined]
+    }),
+  )
 }
 
 /** The smallest interval that holds both. */

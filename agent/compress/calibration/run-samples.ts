@@ -23,7 +23,8 @@ export interface Sampling {
 }
 
 /**
- * Runs `model`, reduced to `outputs` and what they need, on one sample after the other.
+ * Runs `model`, reduced to `outputs` and what they need, on one sample after the other, as it will be served: with all
+ * the optimizations of the runtime, which leave what is observed as it is, up to rounding.
  *
  * @throws EdgefitError what `openSession` and `run` throw; the signal's reason.
  */
@@ -35,8 +36,7 @@ export async function runSamples(
 ): Promise<void> {
   signal.throwIfAborted()
   const bytes = encodeModel(withOutputs(model, outputs))
-  // 'basic' folds constants but leaves every observed value what the model says; higher levels are for final graphs.
-  const session = await openSession(bytes, { graphOptimization: 'basic', threads })
+  const session = await openSession(bytes, { graphOptimization: 'all', threads })
   try {
     for (let sample = 0; sample < samples; sample++) {
       signal.throwIfAborted()
