@@ -1,8 +1,7 @@
 import { EdgefitError } from '@edgefit/shared'
 import { orderFaults, type Pass, type Recipe } from '@edgefit/shared/model'
 import { encodeModel, type Model } from '@edgefit/shared/onnx'
-import { FULL_RANGE, type Interval } from './affine.ts'
-import { type CalibrationProgress, collectRanges } from './calibration/collect.ts'
+import type { CalibrationProgress } from './calibration/collect.ts'
 import type { CalibrationSource, Sampling } from './calibration/run-samples.ts'
 import { foldBatchNorm } from './fold-batch-norm.ts'
 import { foldConstants } from './fold-constants.ts'
@@ -11,7 +10,7 @@ import { type PassReport, type PassResult, passReport } from './pass-report.ts'
 import { pruneChannels } from './prune/prune-channels.ts'
 import { pruneWeights } from './prune/prune-weights.ts'
 import { quantizeDynamic } from './quantize-dynamic.ts'
-import { quantizeStatic } from './quantize-static/quantize-static.ts'
+import { applyStatic } from './quantize-static/apply-static.ts'
 import { removeDeadBranches } from './remove-dead-branches.ts'
 import { removeDropout } from './remove-dropout.ts'
 import { removeIdentities } from './remove-identities.ts'
@@ -135,34 +134,8 @@ function applyPass(
     case 'to-float16':
       return { resolved: pass, result: toFloat16(model, pass) }
     case 'quantize-static':
-      return applyStatic(model, pass, input, onProgress)
+      return applyStatic(model, pass, (samples) => samplingOf(input, samples), onProgress)
   }
-}
-
-async function applyStatic(
-  model: Model,
-  pass: Extract<Pass, { pass: 'quantize-static' }>,
-  input: BuildInput,
-  onProgress: (progress: CalibrationProgress) => void,
-): Promise<Applied> {
-  const { activations, weights, exclude } = pass
-  const quantization = quantizeStatic(model, { activations: activations.type, weights, exclude })
-  if (pass.ranges !== undefined) {
-    const ranges = Object.entries(pass.ranges).map(([tensor, [min, max]]): [string, Interval] => [tensor, { min, max }])
-    return { resolved: pass, result: quantization.apply(new Map(ranges)) }
-  }
-  const ranges = await collectRanges({
-    ...samplingOf(input, pass.calibration.samples),
-    model: quantization.prepared,
-    tensors: quantization.observe,
-    method: pass.calibration,
-    integers: FULL_RANGE[activations.type],
-    onProgress,
-  })
-  const embedded = Object.fromEntries(
-    [...ranges].map(([tensor, { min, max }]) => [tensor, [min, max] as [number, number]]),
-  )
-  return { resolved: { ...pass, ranges: embedded }, result: quantization.apply(ranges) }
 }
 
 /** @throws EdgefitError DATASET_INVALID when there are fewer samples than the pass wants. */

@@ -2,4 +2,8 @@ export { type BuildInput, type BuildProgress, buildVariant } from './build-varia
 export type { CalibrationSource } from './calibration/run-samples.ts'
 export { quantizationFlavours } from './flavours.ts'
 export type { FeedTensor, OpenSession } from './runtime-port.ts'
+export { calibratedQuantizer } from './sensitivity/calibrated-quantizer.ts'
+export { layerNoise } from './sensitivity/layer-noise.ts'
+export { isLayerPass, type LayerQuantizer } from './sensitivity/layer-quantizer.ts'
+export { fasterInFloat, matteringLayers, rankLayers } from './sensitivity/rank-layers.ts'
 export { verifyFusion } from './verify/verify-fusion.ts'

@@ -4,6 +4,7 @@ import {
   EncodedHistogram,
   LatencyMs,
   LatencyRatio,
+  LayerSensitivity,
   PairedCounts,
   PairedDifference,
   Recipe,
@@ -73,6 +74,20 @@ export const Job = z.discriminatedUnion('kind', [
     /** What fp32 said of these samples: read where it fits, written where not. */
     referencePath: z.string(),
   }),
+  z.strictObject({
+    kind: z.literal('rank-layers'),
+    sourcePath: z.string(),
+    datasetDir: z.string(),
+    split: SplitSpec,
+    /** With a pass that quantizes layer by layer: the last of these is looked at, what comes after it is not applied. */
+    recipe: Recipe,
+    task: Task,
+    /** Of the tuning split, to judge the noise of each layer by; all of them where there are fewer. */
+    samples: z.int().positive(),
+    /** How long to time each layer. */
+    effort: z.strictObject({ minDurationMs: z.number().nonnegative(), maxDurationMs: z.number().positive() }),
+    calibrationThreads: z.int().positive(),
+  }),
 ])
 export type Job = z.infer<typeof Job>
 export type JobKind = Job['kind']
@@ -120,6 +135,7 @@ export const JOB_RESULTS = {
     difference: PairedDifference.nullable(),
     sqnrDb: z.number().nullable(),
   }),
+  'rank-layers': z.object({ layers: z.array(LayerSensitivity) }),
 } as const
 export type JobValue<Kind extends JobKind> = z.infer<(typeof JOB_RESULTS)[Kind]>
 

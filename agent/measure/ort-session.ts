@@ -43,8 +43,17 @@ export async function loadModel(path: string, runtime: RuntimeSettings): Promise
   } catch (cause) {
     throw new EdgefitError(`cannot read the model ${path}`, { code: 'NOT_FOUND', cause })
   }
+  return await timedLoad(() => create(path, sessionOptions(runtime)))
+}
+
+/** {@link loadModel} of a file in memory: nothing is written to the box's disk. */
+export function loadModelBytes(bytes: Uint8Array, runtime: RuntimeSettings): Promise<LoadedModel> {
+  return timedLoad(() => create(bytes, sessionOptions(runtime)))
+}
+
+async function timedLoad(open: () => Promise<InferenceSession>): Promise<LoadedModel> {
   const start = process.hrtime.bigint()
-  const session = await create(path, sessionOptions(runtime))
+  const session = await open()
   const loadMs = elapsedMs(start)
   const inputs = session.inputMetadata.map(specOf)
   const outputs = session.outputMetadata.map(specOf)

@@ -11,6 +11,7 @@ export {
   TERMINAL_STATUSES,
   type TerminalStatus,
 } from './deployment.ts'
+export { LayerSensitivity } from './layer-sensitivity.ts'
 export {
   Accuracy,
   AccuracyMetric,

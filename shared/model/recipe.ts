@@ -71,6 +71,14 @@ const QuantizeDynamic = z.strictObject({
 /** Calibrated ranges per tensor: what makes a static recipe resolved. */
 const TensorRanges = z.record(z.string(), z.tuple([z.number(), z.number()]))
 
+/** Which layers stay in float, by what each does to the outputs when it alone is quantized. */
+const LeaveInFloat = z.discriminatedUnion('by', [
+  /** As many as `layers`, the noisiest. */
+  z.strictObject({ by: z.literal('noise'), layers: z.int().min(1), samples: z.int().min(1).optional() }),
+  /** All that alone push the signal-to-noise ratio of the outputs below this. */
+  z.strictObject({ by: z.literal('sqnr'), belowDb: z.number(), samples: z.int().min(1).optional() }),
+])
+
 const QuantizeStatic = z.strictObject({
   pass: z.literal('quantize-static'),
   activations: z.strictObject({ type: QuantizedType }),
@@ -92,6 +100,8 @@ const QuantizeStatic = z.strictObject({
     z.strictObject({ method: z.literal('mse'), samples: z.int().min(1) }),
   ]),
   exclude: z.array(z.string()).default([]),
+  /** Layers to leave in float besides. In a resolved recipe their names are in `exclude`, and this is gone. */
+  leaveInFloat: LeaveInFloat.optional(),
   /** Present in a resolved recipe: calibration is then skipped and the bytes are the same anywhere. */
   ranges: TensorRanges.optional(),
 })

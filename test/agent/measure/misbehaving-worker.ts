@@ -60,5 +60,6 @@ const handlers: JobHandlers = {
   'measure-solo': unused,
   'measure-against': unused,
   'measure-accuracy': unused,
+  'rank-layers': unused,
 }
 serveJob(handlers)
