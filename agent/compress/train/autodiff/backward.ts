@@ -90,25 +90,34 @@ interface Scope {
   readonly rules: ReadonlyMap<string, GradientRule>
 }
 
-function markDependent({ dependent, index }: Scope, { model, targets, barriers }: BackwardRequest): void {
+function markDependent(scope: Scope, { model, targets, barriers }: BackwardRequest): void {
+  const { dependent } = scope
   for (const target of targets) dependent.add(target)
   for (const node of model.graph.nodes) {
     if (!neededValues(node).some((value) => dependent.has(value))) continue
     for (const value of node.outputs) {
-      if (value !== '' && barriers?.has(value) !== true && carriesGradient(index, value)) dependent.add(value)
+      if (value !== '' && barriers?.has(value) !== true && carriesGradient(scope, node, value)) dependent.add(value)
     }
   }
 }
 
-const DISCRETE = /^(U?INT\d+|BOOL|STRING)$/
-
-/** A value of unknown type might: to ignore it could make a gradient wrong, to follow it can only end in a refusal. */
-function carriesGradient(index: GraphIndex, value: string): boolean {
-  return !DISCRETE.test(index.typeOf(value)?.dataType ?? '') || isQuantized(index, value)
+/**
+ * A value of unknown type might: to ignore it could make a gradient wrong, to follow it can only end in a refusal. So
+ * might what is made of quantized values.
+ */
+function carriesGradient({ dependent, index }: Scope, node: Node, value: string): boolean {
+  return (
+    !isDiscrete(index, value) ||
+    QUANTIZERS.has(node.opType) ||
+    node.inputs.some((input) => dependent.has(input) && isDiscrete(index, input))
+  )
 }
 
-function isQuantized(index: GraphIndex, value: string): boolean {
-  return index.producer(value)?.opType === 'QuantizeLinear'
+const DISCRETE = /^(U?INT\d+|BOOL|STRING)$/
+const QUANTIZERS: ReadonlySet<string> = new Set(['QuantizeLinear', 'DynamicQuantizeLinear'])
+
+function isDiscrete(index: GraphIndex, value: string): boolean {
+  return DISCRETE.test(index.typeOf(value)?.dataType ?? '')
 }
 
 function gradientSums(
@@ -143,7 +152,7 @@ function differentiate(
       return { refused: `the shape of "${value}" is not fixed` }
     }
     const dataType = index.typeOf(value)?.dataType
-    if (dependent.has(value) && dataType !== 'FLOAT' && !isQuantized(index, value)) {
+    if (dependent.has(value) && dataType !== 'FLOAT' && index.producer(value)?.opType !== 'QuantizeLinear') {
       return { refused: `"${value}" is ${dataType}, not FLOAT` }
     }
   }

@@ -2,7 +2,7 @@ import { DATA_TYPES, intValue } from '@edgefit/shared/onnx'
 import type { Emitter } from '../emitter.ts'
 
 /** A value by its name, or a number. */
-type Operand = string | number
+export type Operand = string | number
 type Unary = (value: Operand) => string
 type Binary = (left: Operand, right: Operand) => string
 
