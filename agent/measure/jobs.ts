@@ -55,6 +55,16 @@ export const Job = z.discriminatedUnion('kind', [
     candidates: z.array(RuntimeSettings).min(1),
     effort: Effort,
   }),
+  z.strictObject({
+    kind: z.literal('time-operators'),
+    /** Lengths fixed. */
+    modelPaths: z.array(z.string()).min(1),
+    tableFolder: z.string(),
+    /** Whether to time the models whole too, to see how good the predictions are. */
+    compare: z.boolean(),
+    hardwareClass: z.string(),
+    runtime: RuntimeSettings,
+  }),
   z.strictObject({ kind: z.literal('measure-solo'), variant: Loadable, samples: Samples, effort: Effort }),
   z.strictObject({
     kind: z.literal('measure-against'),
@@ -117,6 +127,21 @@ export const JOB_RESULTS = {
   'tune-runtime': z.object({
     /** In the order of the candidates. */
     candidates: z.array(z.object({ runtime: RuntimeSettings, p50Ms: z.number(), p90Ms: z.number(), count: z.int() })),
+  }),
+  'time-operators': z.object({
+    /** In the order of the paths. */
+    models: z.array(
+      z.object({
+        ms: z.number(),
+        operatorCount: z.int(),
+        /** Operators that were not in the table before. */
+        timedCount: z.int(),
+        /** Without a time, which `ms` is therefore too low by. */
+        missing: z.array(z.object({ key: z.string(), reason: z.string() })),
+        /** Measured where asked for. `cpus`: that the child had meanwhile; others had them where it is below 1. */
+        whole: z.object({ ms: z.number(), cpus: z.number() }).nullable(),
+      }),
+    ),
   }),
   'measure-solo': z.object({
     latencyMs: LatencyMs,

@@ -46,6 +46,11 @@ export async function loadModel(path: string, runtime: RuntimeSettings): Promise
   return await timedLoad(() => create(path, sessionOptions(runtime)))
 }
 
+/** A graph that the runtime has optimized before, given in memory, as it is. */
+export function loadExecuted(model: Uint8Array, runtime: RuntimeSettings): Promise<LoadedModel> {
+  return timedLoad(() => create(model, { ...sessionOptions(runtime), graphOptimizationLevel: 'disabled' }))
+}
+
 /** {@link loadModel} of a file in memory: nothing is written to the box's disk. */
 export function loadModelBytes(bytes: Uint8Array, runtime: RuntimeSettings): Promise<LoadedModel> {
   return timedLoad(() => create(bytes, sessionOptions(runtime)))
@@ -86,14 +91,19 @@ export const openSession: OpenSession = async (model, { graphOptimization, threa
   }
 }
 
-/** The adapter that fusion is verified with. The runtime only writes such a graph to a file: a passing one in `folder`. */
-export function optimizedGraphIn(folder: string): OptimizedGraph {
+/**
+ * The adapter that fusion is verified with. The runtime only writes such a graph to a file: a passing one in `folder`.
+ *
+ * @param level 'all' for the graph that runs on this box and on no other, by default without the steps that only some
+ * CPUs take
+ */
+export function optimizedGraphIn(folder: string, level: 'extended' | 'all' = 'extended'): OptimizedGraph {
   return async (model) => {
     const scratch = await mkdtemp(join(folder, '.optimized-'))
     try {
       const optimizedModelFilePath = join(scratch, 'model.onnx')
       const settings = { intraOpThreads: 1, allowSpinning: false, memoryArena: false }
-      const options = { ...sessionOptions(settings), graphOptimizationLevel: 'extended' as const }
+      const options = { ...sessionOptions(settings), graphOptimizationLevel: level }
       const session = await create(model, { ...options, optimizedModelFilePath })
       await session.release()
       return await readGraph(optimizedModelFilePath)

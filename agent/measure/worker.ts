@@ -7,6 +7,7 @@ serveJob({
   inspect: async (...job) => (await import('./inspect.ts')).inspect(...job),
   build: async (...job) => (await import('./build.ts')).build(...job),
   'tune-runtime': async (...job) => (await import('./tune-runtime.ts')).tuneRuntime(...job),
+  'time-operators': async (...job) => (await import('./time-operators.ts')).timeOperators(...job),
   'measure-solo': async (...job) => (await import('./measure-solo.ts')).measureSolo(...job),
   'measure-against': async (...job) => (await import('./measure-against.ts')).measureAgainst(...job),
   'measure-accuracy': async (...job) => (await import('./measure-accuracy.ts')).measureAccuracy(...job),

@@ -1,0 +1,36 @@
+import type { LatencyTable } from './latency-table.ts'
+
+export interface MissingOperator {
+  readonly key: string
+  readonly reason: string
+}
+
+export interface LatencyPrediction {
+  /** Too low by what `missing` takes. */
+  readonly ms: number
+  readonly operatorCount: number
+  /** Without a time, each named once. */
+  readonly missing: readonly MissingOperator[]
+}
+
+/**
+ * An additive model: an empty run, and the time of every operator of the graph that the runtime executes, given as keys
+ * in any order.
+ *
+ * It holds because the runtime runs one operator after the other, each on all threads. What it leaves out is what one
+ * operator finds in the caches that another left there; see `operator-timing.ts` for how times are taken.
+ */
+export function predictLatency(table: LatencyTable, operators: readonly string[]): LatencyPrediction {
+  let ms = table.emptyRunMs ?? 0
+  const missing = new Map<string, string>()
+  for (const key of operators) {
+    const time = table.operators[key]
+    if (time !== undefined && 'ms' in time) ms += time.ms
+    else missing.set(key, time?.reason ?? 'not timed yet')
+  }
+  return {
+    ms,
+    operatorCount: operators.length,
+    missing: [...missing].map(([key, reason]) => ({ key, reason })),
+  }
+}
