@@ -26,6 +26,14 @@ export interface InsertOptions {
   readonly weights: { readonly type: 'int8'; readonly perChannel: boolean; readonly reducedRange: boolean }
 }
 
+/** Writes the layers' weights and biases in a quantized form. */
+export type LayerQuantizer = (
+  editor: GraphEditor,
+  plan: QuantizationPlan,
+  paramsOf: (tensor: string) => AffineParams,
+  options: InsertOptions,
+) => void
+
 /**
  * Writes the plan into the graph as QuantizeLinear and DequantizeLinear pairs, the form that onnxruntime turns into
  * integer kernels: weights int8 and bias int32 as dequantized constants, activations quantized where they are made.
@@ -37,6 +45,7 @@ export function insertQdq(
   plan: QuantizationPlan,
   params: ReadonlyMap<string, AffineParams>,
   options: InsertOptions,
+  quantizeWith: LayerQuantizer = quantizeLayers,
 ): Graph {
   const editor = editGraph(graph)
   const leaders = new Map(plan.points.map((point) => [point.tensor, point.leader]))
@@ -45,7 +54,7 @@ export function insertQdq(
     if (found === undefined) throw new RangeError(`"${tensor}" has no scale`)
     return found
   }
-  quantizeLayers(editor, plan, paramsOf, options)
+  quantizeWith(editor, plan, paramsOf, options)
   quantizeOperands(editor, plan, options.activations)
   const like = valuesOf(options.activations, 0)
   const constants = new Map<string, ParamNames>()
@@ -133,13 +142,13 @@ function quantizeLayers(
  * The runtime would merge MatMul and Add into a Gemm before it looks for quantized products, and then run it in float. A
  * Sum of two means the same and is left alone.
  */
-function keepProductAlone(editor: GraphEditor, { outputs: [product = ''] }: Node): void {
+export function keepProductAlone(editor: GraphEditor, { outputs: [product = ''] }: Node): void {
   for (const consumer of editor.consumers(product)) {
     if (consumer.opType === 'Add' && consumer.domain === '') editor.replace(consumer, { ...consumer, opType: 'Sum' })
   }
 }
 
-function bySharedWeights(layers: readonly LayerPlan[]): Iterable<readonly [LayerPlan, ...LayerPlan[]]> {
+export function bySharedWeights(layers: readonly LayerPlan[]): Iterable<readonly [LayerPlan, ...LayerPlan[]]> {
   const groups = new Map<string, [LayerPlan, ...LayerPlan[]]>()
   for (const layer of layers) {
     const key = `${layer.axis} ${layer.weights.name}`
@@ -163,7 +172,7 @@ function quantizeOperands(editor: GraphEditor, plan: QuantizationPlan, type: Qua
 }
 
 /** Layers and operands are done before values are renamed: the first output still identifies the node. */
-function replaceOperand(editor: GraphEditor, { outputs: [output] }: Node, from: string, to: string): void {
+export function replaceOperand(editor: GraphEditor, { outputs: [output] }: Node, from: string, to: string): void {
   editor.replaceUses(from, to, (consumer) => consumer.outputs[0] === output)
 }
 

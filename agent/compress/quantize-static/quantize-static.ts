@@ -16,16 +16,18 @@ export interface StaticQuantization {
   apply(ranges: ReadonlyMap<string, Interval>): PassResult
 }
 
+export interface QuantizeStaticOptions extends InsertOptions {
+  /** Labels of nodes to leave in float. */
+  readonly exclude: readonly string[]
+}
+
 /**
  * Plans static quantization: 8-bit weights and activations with scales fixed by calibration.
  *
  * @throws EdgefitError MODEL_UNSUPPORTED when no layer can be quantized or the opset is too old; RECIPE_INVALID when
  * `exclude` names what is not there; MODEL_INVALID for weights that are not finite.
  */
-export function quantizeStatic(
-  model: Model,
-  options: InsertOptions & { readonly exclude: readonly string[] },
-): StaticQuantization {
+export function quantizeStatic(model: Model, options: QuantizeStaticOptions): StaticQuantization {
   const prepared = prepareForQuantization(model)
   const plan = planQuantization(prepared.graph, options.exclude)
   return {

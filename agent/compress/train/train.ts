@@ -1,5 +1,4 @@
-import { EdgefitError } from '@edgefit/shared'
-import { asFloat32, type Model } from '@edgefit/shared/onnx'
+import type { Model } from '@edgefit/shared/onnx'
 import { batchOrder } from './batches.ts'
 import { watchLoss } from './divergence.ts'
 import type { TrainingPlan } from './plan.ts'
@@ -9,7 +8,15 @@ import type { StampedFile } from './stamped-file.ts'
 import { buildStep, type TrainingStep } from './step/build-step.ts'
 import type { TrainableWeight } from './trainable.ts'
 import { requireLabels } from './training-data.ts'
-import type { TrainingLook, TrainingState } from './training-state.ts'
+import {
+  backedOff,
+  looked,
+  startOfTraining,
+  type TrainingLook,
+  type TrainingState,
+  updated,
+  weightsOf,
+} from './training-state.ts'
 
 /** What is trained. */
 export interface Trainee {
@@ -54,7 +61,6 @@ export interface Trained {
 }
 
 const CHECKPOINT_EVERY_MS = 20_000
-const MOST_HALVINGS = 4
 
 /**
  * Trains by `plan`, and keeps the weights that do best on the tuning split. The same model, plan and data give
@@ -73,7 +79,7 @@ export async function train(
   requireLabels(step.inputs, ports.data)
   const order = batchOrder(ports.data.count, plan.batch, plan.seed)
   const startedMs = ports.monotonicNow()
-  let state = (await ports.checkpoints?.read()) ?? (await startOf(trainee.model, step, ports.judge))
+  let state = (await ports.checkpoints?.read()) ?? (await startOfTraining(trainee.model, step, plan, ports.judge))
   const { update: firstUpdate, elapsedMs: earlierMs } = state
   const watch = watchLoss(state.loss)
   const runner = await openStep(step, plan, ports)
@@ -90,10 +96,10 @@ export async function train(
       })
       const wrong = watch.see(loss, gradientNorm)
       if (wrong !== undefined) watch.restart()
-      state = wrong === undefined ? { ...state, update: next, carried } : backedOff(state, next, wrong)
+      state = wrong === undefined ? updated(state, next, carried, step, plan) : backedOff(state, next, wrong)
       if (next % plan.evaluateEvery === 0 || next === plan.updates) {
         const weights = weightsOf(step, state.carried)
-        state = withLook(state, weights, {
+        state = looked(state, plan, weights, {
           update: next,
           loss: meanOf(watch.state().recent),
           score: await ports.judge(weights),
@@ -126,31 +132,6 @@ export async function train(
   }
 }
 
-async function startOf(
-  { graph }: Model,
-  step: TrainingStep,
-  judge: (weights: Numbers) => Promise<number>,
-): Promise<TrainingState> {
-  const carried = new Map<string, Float32Array>()
-  for (const { name, dims } of step.carried) {
-    const tensor = graph.initializers.get(name)
-    const zeros = (): Float32Array => new Float32Array(dims.reduce((product, dim) => product * dim, 1))
-    carried.set(name, tensor === undefined ? zeros() : Float32Array.from(asFloat32(tensor)))
-  }
-  const weights = weightsOf(step, carried)
-  const score = await judge(weights)
-  return {
-    update: 0,
-    carried,
-    best: { update: 0, score, weights },
-    halvings: 0,
-    loss: { first: undefined, recent: [] },
-    looksWithoutBetter: 0,
-    history: [{ update: 0, loss: null, score }],
-    elapsedMs: 0,
-  }
-}
-
 /** The samples of each batch of an update. */
 function batchesOf(
   { accumulation }: TrainingPlan,
@@ -158,34 +139,6 @@ function batchesOf(
   update: number,
 ): readonly (readonly number[])[] {
   return Array.from({ length: accumulation }, (_, at) => order(update * accumulation + at))
-}
-
-/** Back to the best weights, with a fresh optimizer and half the rate; the batches that did it are not seen again. */
-function backedOff(state: TrainingState, update: number, wrong: string): TrainingState {
-  if (state.halvings === MOST_HALVINGS) {
-    throw new EdgefitError(
-      `training got out of hand ${MOST_HALVINGS + 1} times, each time at half the rate; at last ${wrong}. Lower ` +
-        '"learningRate", or set "maxGradientNorm"',
-      { code: 'PASS_FAILED', details: { update, wrong } },
-    )
-  }
-  const carried = [...state.carried].map(([name, values]): [string, Float32Array] => [
-    name,
-    state.best.weights.get(name) ?? new Float32Array(values.length),
-  ])
-  return { ...state, update, carried: new Map(carried), halvings: state.halvings + 1 }
-}
-
-function withLook(state: TrainingState, weights: Numbers, look: TrainingLook): TrainingState {
-  const history = [...state.history, look]
-  if (!(look.score > state.best.score)) {
-    return { ...state, history, looksWithoutBetter: state.looksWithoutBetter + 1 }
-  }
-  return { ...state, history, looksWithoutBetter: 0, best: { update: look.update, score: look.score, weights } }
-}
-
-function weightsOf({ trained }: TrainingStep, carried: Numbers): Numbers {
-  return new Map(trained.map(({ name }) => [name, carried.get(name) ?? new Float32Array()]))
 }
 
 function meanOf(values: readonly number[]): number | null {

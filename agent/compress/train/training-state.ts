@@ -1,10 +1,18 @@
+import { EdgefitError } from '@edgefit/shared'
+import { asFloat32, type Model } from '@edgefit/shared/onnx'
 import type { LossWatchState } from './divergence.ts'
+import type { TrainingPlan } from './plan.ts'
+import type { Numbers } from './run-step.ts'
+import { magnitudeMasks, type Sparsity, sparsityAt, zeroMasks } from './sparsity.ts'
+import type { TrainingStep } from './step/build-step.ts'
 
 /** Where a run stands after `update` updates: from here it goes on to the same end, bit for bit on the same box. */
 export interface TrainingState {
   readonly update: number
   /** Weights and what the optimizer keeps, by carried name. */
-  readonly carried: ReadonlyMap<string, Float32Array>
+  readonly carried: Numbers
+  /** 0 for the elements that stay zero, else 1; by weight that has such. */
+  readonly masks: Numbers
   readonly best: BestWeights
   /** Times by which the rate was halved because training had got out of hand. */
   readonly halvings: number
@@ -18,7 +26,7 @@ export interface TrainingState {
 interface BestWeights {
   readonly update: number
   readonly score: number
-  readonly weights: ReadonlyMap<string, Float32Array>
+  readonly weights: Numbers
 }
 
 /** What the tuning split said. */
@@ -27,4 +35,108 @@ export interface TrainingLook {
   /** Mean of the last losses; null before the first. */
   readonly loss: number | null
   readonly score: number
+}
+
+const MOST_HALVINGS = 4
+
+export async function startOfTraining(
+  { graph }: Model,
+  step: TrainingStep,
+  { keepZeros }: TrainingPlan,
+  judge: (weights: Numbers) => Promise<number>,
+): Promise<TrainingState> {
+  const carried = new Map<string, Float32Array>()
+  for (const { name, dims } of step.carried) {
+    const tensor = graph.initializers.get(name)
+    const zeros = (): Float32Array => new Float32Array(dims.reduce((product, dim) => product * dim, 1))
+    carried.set(name, tensor === undefined ? zeros() : Float32Array.from(asFloat32(tensor)))
+  }
+  const weights = weightsOf(step, carried)
+  const score = await judge(weights)
+  return {
+    update: 0,
+    carried,
+    masks: keepZeros ? zeroMasks(kernelsOf(step, carried)) : new Map(),
+    best: { update: 0, score, weights },
+    halvings: 0,
+    loss: { first: undefined, recent: [] },
+    looksWithoutBetter: 0,
+    history: [{ update: 0, loss: null, score }],
+    elapsedMs: 0,
+  }
+}
+
+/** After an update that went well. Elements that are to be zero become so; while sparsity rises, there are more of them. */
+export function updated(
+  state: TrainingState,
+  update: number,
+  carried: Numbers,
+  step: TrainingStep,
+  plan: TrainingPlan,
+): TrainingState {
+  const { sparsity } = plan
+  const masks =
+    sparsity && isDue(sparsity, state.update, plan.updates)
+      ? magnitudeMasks(kernelsOf(step, carried), sparsityAt(sparsity, update, plan.updates), sparsity.scope)
+      : state.masks
+  return { ...state, update, masks, carried: masked(carried, masks) }
+}
+
+/** Whether the masks change after the update that follows `done` others. */
+function isDue(sparsity: Sparsity, done: number, updates: number): boolean {
+  const share = (update: number): number => sparsityAt(sparsity, update, updates)
+  if (share(done) === sparsity.final) return false
+  return done % sparsity.everyUpdates === 0 || share(done + 1) === sparsity.final
+}
+
+function masked(carried: Numbers, masks: Numbers): Numbers {
+  const result = new Map(carried)
+  for (const [name, mask] of masks)
+    result.set(
+      name,
+      (carried.get(name) ?? mask).map((value, at) => value * (mask[at] ?? 1)),
+    )
+  return result
+}
+
+/** Back to the best weights, with a fresh optimizer and half the rate; the batches that did it are not seen again. */
+export function backedOff(state: TrainingState, update: number, wrong: string): TrainingState {
+  if (state.halvings === MOST_HALVINGS) {
+    throw new EdgefitError(
+      `training got out of hand ${MOST_HALVINGS + 1} times, each time at half the rate; at last ${wrong}. Lower ` +
+        '"learningRate", or set "maxGradientNorm"',
+      { code: 'PASS_FAILED', details: { update, wrong } },
+    )
+  }
+  const carried = [...state.carried].map(([name, values]): [string, Float32Array] => [
+    name,
+    state.best.weights.get(name) ?? new Float32Array(values.length),
+  ])
+  return { ...state, update, carried: masked(new Map(carried), state.masks), halvings: state.halvings + 1 }
+}
+
+/** After a look at the tuning split. Weights that are not as sparse yet as they are to be do not count as better. */
+export function looked(
+  state: TrainingState,
+  { sparsity, updates }: TrainingPlan,
+  weights: Numbers,
+  look: TrainingLook,
+): TrainingState {
+  const history = [...state.history, look]
+  const settledAt = sparsity === undefined ? 0 : Math.floor(updates * sparsity.risesOver)
+  const isFirstThatCounts = state.best.update < settledAt
+  if (!(isFirstThatCounts || look.score > state.best.score)) {
+    return { ...state, history, looksWithoutBetter: state.looksWithoutBetter + 1 }
+  }
+  return { ...state, history, looksWithoutBetter: 0, best: { update: look.update, score: look.score, weights } }
+}
+
+export function weightsOf({ trained }: TrainingStep, carried: Numbers): Numbers {
+  return new Map(trained.map(({ name }) => [name, carried.get(name) ?? new Float32Array()]))
+}
+
+/** Matrices and kernels: what sparsity is about. */
+function kernelsOf({ trained }: TrainingStep, carried: Numbers): Numbers {
+  const kernels = trained.filter(({ decays }) => decays)
+  return new Map(kernels.map(({ name }) => [name, carried.get(name) ?? new Float32Array()]))
 }

@@ -22,11 +22,9 @@ export interface StepRequest {
   readonly hints?: readonly Hint[]
   readonly optimizer: Optimizer
   /** Gradients are scaled down together to this norm. */
-  readonly maxGradientNorm?: number
+  readonly maxGradientNorm?: number | undefined
   /** Pressure on the weights that decay. */
   readonly penalties?: readonly Penalty[]
-  /** Weights whose elements are multiplied, after every update, by what is fed as {@link maskInput}: 0 or 1. */
-  readonly masked?: ReadonlySet<string>
   /** Batches whose gradients are averaged for one update. */
   readonly accumulation?: number
 }
@@ -34,7 +32,7 @@ export interface StepRequest {
 /** One step of training as a model: weights and state in, new weights and state out. */
 export interface TrainingStep {
   readonly model: Model
-  /** Labels, the teacher's answers, masks, scalars: what to feed besides the model's own inputs. */
+  /** Labels, the teacher's answers, scalars: what to feed besides the model's own inputs. */
   readonly inputs: readonly StepInput[]
   /** Weights by their names, then what optimizer and accumulation keep, which is zero at first. */
   readonly carried: readonly Carried[]
@@ -48,7 +46,6 @@ export interface TrainingStep {
 export const LOSS_OUTPUT = 'train/loss'
 /** Of all gradients together, before clipping. Not finite where one of them is not. */
 export const GRADIENT_NORM_OUTPUT = 'train/gradientNorm'
-export const maskInput = (weight: string): string => `train/mask/${weight}`
 
 /** The oldest opset that has all operators gradients are made of. */
 const TRAINING_OPSET = 17
@@ -84,9 +81,7 @@ export function buildStep(request: StepRequest): TrainingStep {
   const clipped = emitClipping(emit, ranked, request.maxGradientNorm)
   for (const [at, weight] of trained.entries()) {
     const update = emitUpdate(emit, request.optimizer, { ...weight, gradient: clipped.gradients[at] ?? '' })
-    const masked = request.masked?.has(weight.name) === true
-    const mask = masked ? emit.input(maskInput(weight.name), 'FLOAT', weight.dims) : undefined
-    accumulation.carry(weight.name, mask === undefined ? update.weight : emit.add('Mul', [update.weight, mask]))
+    accumulation.carry(weight.name, update.weight)
     for (const [name, value] of update.state) accumulation.carry(name, value)
   }
   emit.output(LOSS_OUTPUT, total(emit, [...losses, ...pressed.flatMap((weight) => weight.penalties)]), [])

@@ -24,6 +24,7 @@ export const SMALL_PLAN: TrainingPlan = {
   seed: 1,
   evaluateEvery: 10,
   patience: 10,
+  keepZeros: true,
 }
 
 /** The model as its architecture alone: weights drawn at random (He), biases zero. */

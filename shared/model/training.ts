@@ -1,0 +1,99 @@
+import * as z from 'zod'
+
+/** Which weights change. The fewer, the less time and memory a step takes. */
+const Trainable = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('all') }),
+  z.strictObject({ kind: z.literal('last-layers'), layers: z.int().min(1) }),
+  z.strictObject({ kind: z.literal('biases-and-norms') }),
+])
+
+const labelSmoothing = z.number().min(0).lt(1).default(0)
+
+const Loss = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('cross-entropy'), labelSmoothing }),
+  z.strictObject({ kind: z.literal('binary-cross-entropy') }),
+  z.strictObject({ kind: z.literal('mean-squared-error') }),
+  /** From the source model, or the teacher that was given. With `mixing` 1 no labels are needed. */
+  z.strictObject({
+    kind: z.literal('distillation'),
+    temperature: z.number().positive().default(4),
+    mixing: z.number().gt(0).max(1).default(0.9),
+    labelSmoothing,
+  }),
+])
+
+/** Pulls an intermediate value towards the teacher's of the same shape. */
+const Hint = z.strictObject({
+  value: z.string().min(1),
+  /** The teacher's value; absent: it has the same name. */
+  from: z.string().min(1).optional(),
+  weight: z.number().positive().default(1),
+})
+
+const Penalty = z.strictObject({
+  kind: z.enum(['l1', 'l2', 'group-lasso']),
+  strength: z.number().positive(),
+})
+
+const beta = z.number().min(0).lt(1)
+const weightDecay = z.number().min(0).default(0)
+const Adaptive = {
+  beta1: beta.default(0.9),
+  beta2: beta.default(0.999),
+  epsilon: z.number().positive().default(1e-8),
+  weightDecay,
+}
+const Optimizer = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('sgd'), momentum: beta.default(0.9), weightDecay }),
+  z.strictObject({ kind: z.literal('adam'), ...Adaptive }),
+  z.strictObject({ kind: z.literal('adamw'), ...Adaptive }),
+])
+
+const warmUpSteps = z.int().min(0).default(0)
+const Schedule = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('constant'), warmUpSteps }),
+  z.strictObject({ kind: z.literal('cosine'), warmUpSteps, finalRatio: z.number().min(0).max(1).default(0) }),
+  z.strictObject({
+    kind: z.literal('step'),
+    warmUpSteps,
+    everySteps: z.int().min(1),
+    factor: z.number().gt(0).lt(1),
+  }),
+])
+
+/** Share of the weights that is zero, rising over the updates by a cubic (Zhu and Gupta, arXiv 1710.01878). */
+const Sparsity = z.strictObject({
+  final: z.number().gt(0).lt(1),
+  scope: z.enum(['global', 'per-layer']).default('per-layer'),
+  /** Share of the updates over which it rises; in the rest the weights that are left recover. */
+  risesOver: z.number().gt(0).max(1).default(0.6),
+  everyUpdates: z.int().min(1).default(10),
+})
+
+/** How weights are trained on the box. */
+export const Training = z.strictObject({
+  trainable: Trainable.default({ kind: 'all' }),
+  loss: Loss.default({ kind: 'cross-entropy', labelSmoothing: 0 }),
+  hints: z.array(Hint).default([]),
+  penalties: z.array(Penalty).default([]),
+  optimizer: Optimizer.default({ kind: 'sgd', momentum: 0.9, weightDecay: 0 }),
+  learningRate: z.number().positive().default(0.01),
+  schedule: Schedule.default({ kind: 'cosine', warmUpSteps: 0, finalRatio: 0 }),
+  updates: z.int().min(1),
+  /** Samples at a time. */
+  batch: z.int().min(1).default(32),
+  /** Batches an update. */
+  accumulation: z.int().min(1).default(1),
+  maxGradientNorm: z.number().positive().optional(),
+  sparsity: Sparsity.optional(),
+  /** Weights that are zero at first stay zero, in tensors that are not all zero: what was pruned before stays pruned. */
+  keepZeros: z.boolean().default(true),
+  seed: z.int().min(0).default(0),
+  /** Updates between two looks at the tuning split. */
+  evaluateEvery: z.int().min(1).default(50),
+  /** Looks without a better score after which training ends. */
+  patience: z.int().min(1).default(10),
+  /** Training ends with what it has after so much time. */
+  maxDurationMs: z.number().positive().optional(),
+})
+export type Training = z.infer<typeof Training>
