@@ -1,7 +1,8 @@
-import { elementCount, floatTensor, intsValue, intValue } from '@edgefit/shared/onnx'
+import { elementCount, intsValue, intValue } from '@edgefit/shared/onnx'
 import type { Emitter } from '../emitter.ts'
 import type { Correlation } from './convolution-geometry.ts'
 import { of, tapsOf } from './window-geometry.ts'
+import { joinedPairs } from './window-pairs.ts'
 import { padded, underTap } from './window-slices.ts'
 
 /** Groups of so few channels leave the columns of a product per tap too narrow; their taps are stacked into one. */
@@ -94,33 +95,8 @@ function byPairs(emit: Emitter, correlation: Correlation, large: string, small: 
     const under = emit.reshape(underTap(emit, whole, correlation, tap, places), [channels, length, from])
     return emit.reshape(emit.add('MatMul', [transpose(emit, under, [0, 2, 1]), by]), [channels, 1, from * to])
   })
-  const joins = joinsOf(emit, correlation, before)
+  const joins = emit.constant(joinedPairs(correlation, before))
   return emit.reshape(emit.add('MatMul', [concat(emit, products, 1), joins]), [channels, 1, ...kernel])
-}
-
-/** [pairs of places, taps], 1 where the tap joins the pair, on the spatial axes from `before` on. */
-function joinsOf(emit: Emitter, correlation: Correlation, before: number): string {
-  const [large, small, kernel] = [correlation.large, correlation.small, correlation.kernel].map((side) =>
-    side.slice(before),
-  )
-  const taps = tapsOf(kernel ?? [])
-  const places = tapsOf(small ?? [])
-  const joins = new Float32Array(elementCount(large ?? []) * places.length * taps.length)
-  for (const [to, place] of places.entries()) {
-    for (const [tap, indices] of taps.entries()) {
-      const from = indices.reduce<number>((flat, index, offset) => {
-        const axis = before + offset
-        const at =
-          of(place, offset) * of(correlation.strides, axis) +
-          index * of(correlation.dilations, axis) -
-          of(correlation.padsBegin, axis)
-        const length = of(correlation.large, axis)
-        return at < 0 || at >= length ? Number.NaN : flat * length + at
-      }, 0)
-      if (!Number.isNaN(from)) joins[(from * places.length + to) * taps.length + tap] = 1
-    }
-  }
-  return emit.constant(floatTensor('grad/joins', [joins.length / taps.length, taps.length], joins))
 }
 
 function sizes(correlation: Correlation) {
