@@ -5,9 +5,10 @@ import type { CalibrationProgress } from './calibration/collect.ts'
 import type { CalibrationSource, Sampling } from './calibration/run-samples.ts'
 import { foldBatchNorm } from './fold-batch-norm.ts'
 import { foldConstants } from './fold-constants.ts'
+import type { LatencyPredictor } from './latency/latency-predictor.ts'
 import { liftOpset } from './lift-opset/lift-opset.ts'
 import { type PassReport, type PassResult, passReport } from './pass-report.ts'
-import { pruneChannels } from './prune/prune-channels.ts'
+import { pruneByMeasurement } from './prune/prune-by-measurement.ts'
 import { pruneWeights } from './prune/prune-weights.ts'
 import { quantizeDynamic } from './quantize-dynamic.ts'
 import { applyStatic } from './quantize-static/apply-static.ts'
@@ -25,6 +26,8 @@ export interface BuildInput {
   readonly recipe: Recipe
   readonly calibration: CalibrationSource
   readonly openSession: OpenSession
+  /** Needed by passes that ask for measured latency, where their recipe is not resolved. */
+  readonly predictor?: LatencyPredictor
   /** Threads for calibration runs. */
   readonly threads: number
   readonly onProgress?: (event: BuildProgress) => void
@@ -126,7 +129,11 @@ function applyPass(
     case 'quantize-dynamic':
       return { resolved: pass, result: quantizeDynamic(model, { ...pass.weights, exclude: pass.exclude }) }
     case 'prune-channels':
-      return pruneChannels(model, pass)
+      return pruneByMeasurement(model, pass, {
+        predictor: input.predictor,
+        sampling: (samples) => samplingOf(input, samples),
+        onProgress,
+      })
     case 'prune-weights':
       return { resolved: pass, result: pruneWeights(model, pass) }
     case 'quantize-weights':

@@ -106,16 +106,35 @@ const QuantizeStatic = z.strictObject({
   ranges: TensorRanges.optional(),
 })
 
+/** How a target in time is approached. */
+const LatencySteps = {
+  /** More steps lose less accuracy and take longer. */
+  steps: z.int().min(1).max(100).default(10),
+  /** What is lost is judged by the outputs of as many. */
+  samples: z.int().min(1).default(64),
+}
+
+/** How much of a model's channels goes. All but `ratio` are about the latency predicted from operators measured on the box. */
+const PruningTarget = z.discriminatedUnion('by', [
+  z.strictObject({
+    by: z.literal('ratio'),
+    /** Share of the channels to remove: one for all layers, or by the value a layer makes (others stay whole). */
+    ratio: z.union([z.number().min(0).lt(1), z.record(z.string(), z.number().min(0).lt(1))]),
+    /** `global`: the least important channels of all layers together. A ratio by value is per layer. */
+    scope: z.enum(['global', 'per-layer']).default('per-layer'),
+    /** What is left of a layer is rounded up: to as many as the box computes as fast, or to a multiple of a number. */
+    alignTo: z.union([z.literal('measured'), z.int().min(1)]).default('measured'),
+  }),
+  z.strictObject({ by: z.literal('latency'), latencyMs: z.number().positive(), ...LatencySteps }),
+  z.strictObject({ by: z.literal('saved-time'), savedMs: z.number().positive(), ...LatencySteps }),
+  z.strictObject({ by: z.literal('saved-share'), savedShare: z.number().gt(0).lt(1), ...LatencySteps }),
+])
+
 /** Whole channels go, and with them what other layers read of them. */
 const PruneChannels = z.strictObject({
   pass: z.literal('prune-channels'),
-  /** Share of the channels to remove: one for all layers, or by the value a layer makes (others stay whole). */
-  ratio: z.union([z.number().min(0).lt(1), z.record(z.string(), z.number().min(0).lt(1))]),
-  /** `global`: the least important channels of all layers together. A ratio by value is per layer. */
-  scope: z.enum(['global', 'per-layer']).default('per-layer'),
+  target: PruningTarget,
   importance: z.enum(['l1', 'l2', 'batch-norm-gamma', 'geometric-median', 'lamp']).default('l2'),
-  /** What is left of a layer is rounded up to a multiple of this. */
-  multipleOf: z.int().min(1).default(1),
   /** Names of nodes whose channels stay. */
   exclude: z.array(z.string()).default([]),
   /** Channels that stay, by value. Present in a resolved recipe, and then all that counts. */

@@ -9,8 +9,8 @@ import { unpackNpz, writeNpz } from '@edgefit/shared/dataset'
 import type { LatencyRatio, RuntimeSettings } from '@edgefit/shared/model'
 import { bindDimensions, loadModel, type Model, modelCost, saveModel, symbolicDimensions } from '@edgefit/shared/onnx'
 import { seededRandom } from '@edgefit/shared/stats'
-import { simplify } from '../../agent/compress/simplify.ts'
 import { pruneChannels } from '../../agent/compress/prune/prune-channels.ts'
+import { simplify } from '../../agent/compress/simplify.ts'
 import { createChildRunner } from '../../agent/measure/child.ts'
 import type { JobRunner } from '../../agent/measure/runner.ts'
 import { withRandomWeights } from '../agent/compress/prune/support.ts'
@@ -84,10 +84,8 @@ async function benchModel({ name, load }: Source, runner: JobRunner, folder: str
       const path = `${folder}-${ratio}-${multipleOf}.onnx`
       const { result } = pruneChannels(whole, {
         pass: 'prune-channels',
-        ratio,
-        scope: 'per-layer',
+        target: { by: 'ratio', ratio, scope: 'per-layer', alignTo: multipleOf },
         importance: 'l2',
-        multipleOf,
         exclude: [],
       })
       await saveModel(path, result.model)

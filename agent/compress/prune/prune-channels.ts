@@ -6,8 +6,9 @@ import type { PassResult } from '../pass-report.ts'
 import { type ChannelGroup, type DependencyGroups, dependencyGroups } from './dependency-groups.ts'
 import { IMPORTANCES } from './importance.ts'
 import { type KeepLists, keepListsOf, removedBy } from './keep-lists.ts'
+import { type RankedGroup, rankChannels, removedIds } from './rank-channels.ts'
 import { removeChannels } from './remove-channels.ts'
-import { selectChannels } from './select-channels.ts'
+import { keptCounts } from './select-channels.ts'
 
 export type PruneChannelsPass = Extract<Pass, { pass: 'prune-channels' }>
 
@@ -21,12 +22,21 @@ export interface ChannelPruning {
  * Removes whole channels from the layers of `model`, and with them what other layers read of them. Accuracy is lost;
  * time is won only as far as measuring shows it.
  *
- * @throws EdgefitError RECIPE_INVALID for names the model does not have, or keep-lists of another model;
- * MODEL_UNSUPPORTED when no channel can be removed.
+ * @throws EdgefitError RECIPE_INVALID for names the model does not have, keep-lists of another model, or a target that
+ * only measurements can meet; MODEL_UNSUPPORTED when no channel can be removed.
  */
 export function pruneChannels(model: Model, pass: PruneChannelsPass): ChannelPruning {
   const from = dependencyGroups(model)
-  const removed = pass.keep === undefined ? chosen(from, pass) : removedBy(from, pass.keep)
+  return withoutChannels(model, from, pass, pass.keep === undefined ? chosen(from, pass) : removedBy(from, pass.keep))
+}
+
+/** `model`, which `from` was made of, without the channels of `removed`. */
+export function withoutChannels(
+  model: Model,
+  from: DependencyGroups,
+  pass: PruneChannelsPass,
+  removed: ReadonlySet<number>,
+): ChannelPruning {
   const keep = keepListsOf(from, removed)
   const pruned = removed.size === 0 ? model : removeChannels(from, removed)
   return {
@@ -35,7 +45,13 @@ export function pruneChannels(model: Model, pass: PruneChannelsPass): ChannelPru
   }
 }
 
-function chosen(from: DependencyGroups, pass: PruneChannelsPass): ReadonlySet<number> {
+/**
+ * The groups that `pass` may take channels from.
+ *
+ * @throws EdgefitError RECIPE_INVALID for names the model does not have; MODEL_UNSUPPORTED when no channel can be
+ * removed; MODEL_INVALID for weights that are not finite.
+ */
+export function rankedGroups(from: DependencyGroups, pass: PruneChannelsPass): readonly RankedGroup[] {
   if (from.groups.length === 0) {
     throw new EdgefitError(
       `no channel can be removed: ${frozenNotes(from).join('; ') || 'no layer has float32 constants for weights; prune before quantizing'}`,
@@ -44,10 +60,28 @@ function chosen(from: DependencyGroups, pass: PruneChannelsPass): ReadonlySet<nu
       },
     )
   }
-  if (typeof pass.ratio !== 'number') refuseUnknownGroups(from, Object.keys(pass.ratio))
+  const { target } = pass
+  if (target.by === 'ratio' && typeof target.ratio !== 'number') refuseUnknownGroups(from, Object.keys(target.ratio))
   const excluded = excludedIds(from, pass.exclude)
   const groups = from.groups.filter(({ channels }) => !channels.some(({ id }) => excluded.has(id)))
-  return selectChannels(from, groups, { ...pass, importance: IMPORTANCES[pass.importance] })
+  return rankChannels(from.model, groups, IMPORTANCES[pass.importance])
+}
+
+function chosen(from: DependencyGroups, pass: PruneChannelsPass): ReadonlySet<number> {
+  const { target } = pass
+  if (target.by !== 'ratio' || target.alignTo === 'measured') throw needsMeasurements(pass)
+  const ranked = rankedGroups(from, pass)
+  return removedIds(ranked, keptCounts(ranked, { ...target, multipleOf: target.alignTo }))
+}
+
+/** What a pass gets that asks for measurements where nothing is measured. */
+export function needsMeasurements({ target }: PruneChannelsPass): EdgefitError {
+  const asked = target.by === 'ratio' ? 'target.alignTo "measured"' : `target.by "${target.by}"`
+  const remedy = target.by === 'ratio' ? 'give "alignTo" a number' : 'remove by "ratio", with a number for "alignTo"'
+  return new EdgefitError(
+    `${asked} needs latencies of operators on this box, and nothing measures them here; ${remedy}, or take a resolved recipe`,
+    { code: 'RECIPE_INVALID', details: { target } },
+  )
 }
 
 function refuseUnknownGroups({ groups }: DependencyGroups, names: readonly string[]): void {

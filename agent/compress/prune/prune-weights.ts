@@ -10,9 +10,9 @@ import {
   type Model,
   type Tensor,
 } from '@edgefit/shared/onnx'
-import { simplify } from '../simplify.ts'
 import { nodeLabel, refuseUnknownNodes } from '../node-label.ts'
 import type { PassResult } from '../pass-report.ts'
+import { simplify } from '../simplify.ts'
 
 export type PruneWeightsPass = Extract<Pass, { pass: 'prune-weights' }>
 

@@ -20,7 +20,7 @@ import type { DependencyGroups } from './dependency-groups.ts'
  *
  * @throws EdgefitError PASS_FAILED when the shapes of the result are not those that the cuts give: nothing is written.
  */
-export function removeChannels(from: DependencyGroups, removed: ReadonlySet<number>): Model {
+export function removeChannels(from: DependencyGroups, removed: ReadonlySet<number>, how: Cut = cut): Model {
   if (removed.size === 0) return from.model
   const { labels, activations, constants, repairs } = from.propagation
   const stays = (label: number): boolean => !removed.has(labels.classOf(label))
@@ -31,7 +31,7 @@ export function removeChannels(from: DependencyGroups, removed: ReadonlySet<numb
     const tensor = editor.initializer(value)
     if (tensor === undefined) continue
     const kept = [...own.keys()].filter((at) => stays(own[at] ?? 0))
-    if (kept.length < own.length) editor.setInitializer(cut(tensor, axis, kept))
+    if (kept.length < own.length) editor.setInitializer(how(tensor, axis, kept))
   }
   for (const [node, repair] of repairs) {
     const constant = (values: readonly number[]): string => {
@@ -79,6 +79,15 @@ function checkShapes(pruned: Model, expected: ReadonlyMap<string, ValueInfo>): v
 }
 
 /** `tensor` with only the positions `kept` of `axis`. */
+type Cut = (tensor: Tensor, axis: number, kept: readonly number[]) => Tensor
+
+/** As large as what is cut, of any of the values, without a copy: for models that only their shapes are asked of. */
+export const cutShape: Cut = (tensor, axis, kept) => {
+  const dims = tensor.dims.map((dim, at) => (at === axis ? kept.length : dim))
+  const sizeBytes = (elementCount(dims) * bitsPerElement(tensor.dataType)) / 8
+  return { ...tensor, dims, data: tensor.data.subarray(0, sizeBytes) }
+}
+
 function cut(tensor: Tensor, axis: number, kept: readonly number[]): Tensor {
   const outer = elementCount(tensor.dims.slice(0, axis))
   const length = tensor.dims[axis] ?? 1

@@ -8,7 +8,7 @@ import { pruneWeights } from '../../../../agent/compress/prune/prune-weights.ts'
 import { modelOf, op, randomTensor } from '../support/graphs.ts'
 import { demoModel } from '../support/real-models.ts'
 import { openSession } from '../support/runtime.ts'
-import { pruning } from './support.ts'
+import { pruning, type RatioPruning } from './support.ts'
 
 function twoLayers(): Model {
   return modelOf({
@@ -33,7 +33,7 @@ function widths(model: Model): readonly (number | undefined)[] {
   return ['w1', 'w2'].map((name) => model.graph.initializers.get(name)?.dims[0])
 }
 
-function prune(settings: Partial<PruneChannelsPass>, model = twoLayers()) {
+function prune(settings: RatioPruning, model = twoLayers()) {
   return pruneChannels(model, pruning(settings))
 }
 
@@ -41,13 +41,13 @@ describe('choosing channels', () => {
   it.each([
     [{ ratio: 0.3 }, [7, 14]],
     [{ ratio: 0.99 }, [1, 1]],
-    [{ ratio: 0.3, multipleOf: 4 }, [8, 16]],
-    [{ ratio: 0.3, multipleOf: 16 }, [10, 16]],
+    [{ ratio: 0.3, alignTo: 4 }, [8, 16]],
+    [{ ratio: 0.3, alignTo: 16 }, [10, 16]],
     [{ ratio: { a: 0.5 } }, [5, 20]],
     [{ ratio: 0.5, exclude: ['Conv:a'] }, [10, 10]],
     [{ ratio: 0.5, exclude: ['Conv:c'] }, [5, 20]],
     [{ ratio: 0 }, [10, 20]],
-  ] satisfies [Partial<PruneChannelsPass>, number[]][])('%o leaves %o', (settings, expected) => {
+  ] satisfies [RatioPruning, number[]][])('%o leaves %o', (settings, expected) => {
     expect(widths(prune(settings).result.model)).toEqual(expected)
   })
 
@@ -83,9 +83,8 @@ describe('a resolved pass', () => {
     const { resolved, result } = prune({ ratio: 0.4, scope: 'global' }, source)
     const other = Pass.parse({
       ...JSON.parse(JSON.stringify(resolved)),
-      ratio: 0.1,
+      target: { by: 'saved-share', savedShare: 0.1 },
       importance: 'lamp',
-      scope: 'per-layer',
     })
     const again = pruneChannels(source, other as PruneChannelsPass)
     expect(Buffer.compare(encodeModel(again.result.model), encodeModel(result.model))).toBe(0)
@@ -108,7 +107,7 @@ describe('a resolved pass', () => {
         schemaVersion: 1,
         passes: [
           { pass: 'fold-batch-norm' },
-          pruning({ ratio: 0.25, multipleOf: 8 }),
+          pruning({ ratio: 0.25, alignTo: 8 }),
           { pass: 'prune-weights', target: { by: 'sparsity', sparsity: 0.3, scope: 'global' }, exclude: [] },
           { pass: 'quantize-dynamic', weights: { type: 'int8', perChannel: true, reducedRange: false }, exclude: [] },
         ],
@@ -137,7 +136,7 @@ describe('refusals', () => {
     [{ keep: { y: [0] } }, 'keep["y"]: its channels must stay (they are an output of the model)'],
     [{ keep: { a: [...all(9), 30] } }, 'keep["a"]: it has 10 channels, there is no 30'],
     [{ keep: { a: [10] } }, 'keep["a"]: a layer would lose all of its channels'],
-  ] satisfies [Partial<PruneChannelsPass>, string][])('%o', (settings, message) => {
+  ] satisfies [RatioPruning, string][])('%o', (settings, message) => {
     expect(() => prune(settings)).toThrow(message)
     expect(() => prune(settings)).toThrow(expect.objectContaining({ code: 'RECIPE_INVALID' }))
   })

@@ -3,20 +3,27 @@ import { type DependencyGroups, dependencyGroups } from '../../../../agent/compr
 import { type PruneChannelsPass, pruneChannels } from '../../../../agent/compress/prune/prune-channels.ts'
 import { randomValues } from '../support/graphs.ts'
 
-export function pruning(settings: Partial<PruneChannelsPass> = {}): PruneChannelsPass {
+type RatioTarget = Extract<PruneChannelsPass['target'], { by: 'ratio' }>
+export type RatioPruning = Partial<Omit<RatioTarget, 'by'>> & Partial<Omit<PruneChannelsPass, 'target'>>
+
+/** Half of every layer, and nothing measured. */
+export function pruning({
+  ratio = 0.5,
+  scope = 'per-layer',
+  alignTo = 1,
+  ...settings
+}: RatioPruning = {}): PruneChannelsPass {
   return {
     pass: 'prune-channels',
-    ratio: 0.5,
-    scope: 'per-layer',
+    target: { by: 'ratio', ratio, scope, alignTo },
     importance: 'l2',
-    multipleOf: 1,
     exclude: [],
     ...settings,
   }
 }
 
 /** The pruned model, and the whole one in which only what makes the pruned channels is zero; other layers still read them. */
-export function prunedAndZeroed(model: Model, settings: Partial<PruneChannelsPass>) {
+export function prunedAndZeroed(model: Model, settings: RatioPruning) {
   const { resolved, result } = pruneChannels(model, pruning(settings))
   const from = dependencyGroups(model)
   return { pruned: result.model, zeroed: withZeros(from, resolved.keep ?? {}), resolved, notes: result.notes }
