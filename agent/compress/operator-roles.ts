@@ -51,6 +51,9 @@ export const NO_BOUNDS: Interval = { min: Number.NEGATIVE_INFINITY, max: Number.
 /** Softmax and Sigmoid: with a scale of 1/256, as the integer kernels want it. */
 const UNIT: Interval = { min: 0, max: 255 / 256 }
 
+/** Why nothing in the subgraphs of control flow is quantized. */
+export const INSIDE_STAYS = 'what its branches hold stays as it is'
+
 const FLOAT: Role = { kind: 'float' }
 
 export function roleOf(node: Node, constant: Constants): Role {
@@ -77,6 +80,10 @@ function roleOfType(node: Node, constant: Constants): Role {
     case 'GRU':
     case 'RNN':
       return { kind: 'float', reason: 'the runtime has no integer kernel for it' }
+    case 'If':
+    case 'Loop':
+    case 'Scan':
+      return { kind: 'float', reason: INSIDE_STAYS }
     case 'Add':
     case 'Mul':
       return { kind: 'light', operands: [0, 1] }

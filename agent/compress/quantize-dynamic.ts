@@ -7,10 +7,11 @@ import {
   type Model,
   type Node,
   node,
+  subgraphs,
   type Tensor,
 } from '@edgefit/shared/onnx'
 import { nodeLabel, refuseUnknownNodes } from './node-label.ts'
-import { type Layer, roleOf } from './operator-roles.ts'
+import { INSIDE_STAYS, type Layer, roleOf } from './operator-roles.ts'
 import { notesByReason, type PassResult } from './pass-report.ts'
 import { prepareForQuantization } from './prepare-for-quantization.ts'
 import { quantizeWeights, type WeightFormat } from './quantize-weights.ts'
@@ -43,6 +44,7 @@ export function quantizeDynamic(model: Model, options: DynamicOptions): PassResu
   let quantized = 0
 
   for (const layer of prepared.graph.nodes) {
+    if (subgraphs(layer).length > 0) left.push({ node: layer, reason: INSIDE_STAYS })
     if (!['Conv', 'MatMul', 'Gemm'].includes(layer.opType) || layer.domain !== '') continue
     const role = roleOf(layer, (value) => index.constant(value))
     const reason = exclude.has(nodeLabel(layer)) ? 'the recipe excludes it' : whyNot(layer, role)

@@ -1,7 +1,7 @@
 import { EdgefitError } from '@edgefit/shared'
-import { editGraph, indexGraph, type Model, type Node } from '@edgefit/shared/onnx'
+import { editGraph, indexGraph, type Model, type Node, subgraphs } from '@edgefit/shared/onnx'
 import { nodeLabel, refuseUnknownNodes } from '../node-label.ts'
-import { type Role, roleOf } from '../operator-roles.ts'
+import { INSIDE_STAYS, type Role, roleOf } from '../operator-roles.ts'
 import { notesByReason, type PassResult } from '../pass-report.ts'
 import { prepareForQuantization } from '../prepare-for-quantization.ts'
 import { type BlockFormat, quantizeBlocks } from './quantize-blocks.ts'
@@ -33,6 +33,7 @@ export function quantizeWeightsOnly(model: Model, options: WeightOnlyOptions): P
   let quantized = 0
 
   for (const layer of prepared.graph.nodes) {
+    if (subgraphs(layer).length > 0) left.push({ node: layer, reason: INSIDE_STAYS })
     if (!['MatMul', 'Gemm'].includes(layer.opType) || layer.domain !== '') continue
     const role = roleOf(layer, (value) => index.constant(value))
     const reason = exclude.has(nodeLabel(layer)) ? 'the recipe excludes it' : whyNot(role)
