@@ -138,8 +138,8 @@ export const JOB_RESULTS = {
         timedCount: z.int(),
         /** Without a time, which `ms` is therefore too low by. */
         missing: z.array(z.object({ key: z.string(), reason: z.string() })),
-        /** Measured where asked for. `cpus`: that the child had meanwhile; others had them where it is below 1. */
-        whole: z.object({ ms: z.number(), cpus: z.number() }).nullable(),
+        /** Measured where asked for. `cpuMs`: of all threads; less than `ms` on one thread where others took turns. */
+        whole: z.object({ ms: z.number(), cpuMs: z.number() }).nullable(),
       }),
     ),
   }),

@@ -9,8 +9,8 @@ const MAX_BLOCK_RUNS = 40
 export interface Quietest {
   /** Of one run. */
   readonly ms: number
-  /** CPUs that this process had meanwhile. Below 1, others had them: `ms` is then more than the box needs. */
-  readonly cpus: number
+  /** CPU time of all threads of this process for one run, least of all blocks: others cannot add to it by taking turns. */
+  readonly cpuMs: number
 }
 
 /**
@@ -18,12 +18,13 @@ export interface Quietest {
  * since what else happens on a box only ever adds time. In the order of `queries`.
  */
 export async function quietestBlocks(queries: readonly Query[], signal: AbortSignal): Promise<readonly Quietest[]> {
-  const quietest = queries.map((): Quietest => ({ ms: Number.POSITIVE_INFINITY, cpus: 0 }))
+  const quietest = queries.map((): Quietest => ({ ms: Number.POSITIVE_INFINITY, cpuMs: Number.POSITIVE_INFINITY }))
   for (let round = 0; round < ROUNDS; round += 1) {
     for (const [at, query] of queries.entries()) {
       signal.throwIfAborted()
-      const block = await timeBlock(query)
-      if (block.ms < (quietest[at]?.ms ?? 0)) quietest[at] = block
+      const { ms, cpuMs } = await timeBlock(query)
+      const least = quietest[at]
+      if (least !== undefined) quietest[at] = { ms: Math.min(least.ms, ms), cpuMs: Math.min(least.cpuMs, cpuMs) }
     }
   }
   return quietest
@@ -36,8 +37,7 @@ async function timeBlock(query: Query): Promise<Quietest> {
   const start = process.cpuUsage()
   for (let run = 0; run < runs; run += 1) runsMs.push(await query.timeMs())
   const { user, system } = process.cpuUsage(start)
-  const wallMs = runsMs.reduce((sum, ms) => sum + ms, 0)
-  return { ms: median(sortedCopy(runsMs)), cpus: (user + system) / 1000 / wallMs }
+  return { ms: median(sortedCopy(runsMs)), cpuMs: (user + system) / 1000 / runs }
 }
 
 /** A whole number from `low` to `high`. */

@@ -57,7 +57,10 @@ function attributeText(attribute: Attribute): string {
       return `[${attribute.value.join()}]`
     case 'TENSOR':
       return constantText(attribute.value)
-    default:
+    case 'TENSORS':
+    case 'GRAPH':
+    case 'GRAPHS':
+    case 'OPAQUE':
       return attribute.kind
   }
 }

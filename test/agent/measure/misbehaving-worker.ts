@@ -57,6 +57,7 @@ const handlers: JobHandlers = {
   'profile-bench': unused,
   build: unused,
   'tune-runtime': unused,
+  'time-operators': unused,
   'measure-solo': unused,
   'measure-against': unused,
   'measure-accuracy': unused,
