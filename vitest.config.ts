@@ -21,6 +21,12 @@ export default defineConfig({
         hookTimeout: 180_000,
         globalSetup: ['./test/support/build-packages.ts'],
       }),
+      // The built packages on emulated CPUs, where test/arm64/setup.sh has prepared them.
+      project('arm64', ['test/arm64/**/*.test.ts'], {
+        testTimeout: 600_000,
+        hookTimeout: 180_000,
+        globalSetup: ['./test/arm64/build-packages.ts'],
+      }),
     ],
   },
 })

@@ -9,7 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 
 const CONTROLLER = fileURLToPath(new URL('../../controller/dist/main.js', import.meta.url))
-const AGENT = fileURLToPath(new URL('../../agent/dist/main.js', import.meta.url))
+export const AGENT = fileURLToPath(new URL('../../agent/dist/main.js', import.meta.url))
+const NODE: readonly string[] = [process.execPath]
 export const MOSQUITTO = '/usr/sbin/mosquitto'
 
 export interface CliResult {
@@ -40,14 +41,16 @@ export interface Fleet {
   stop(): Promise<void>
 }
 
-export async function createFleet(): Promise<Fleet> {
+/** @param agentNode starts node for the agents */
+export async function createFleet(agentNode = NODE): Promise<Fleet> {
   const folder = await mkdtemp(join(tmpdir(), 'edgefit-fleet-'))
   const dataDir = join(folder, 'controller')
   const mqttPort = await freePort()
   const children = new Map<string, ChildProcess>()
 
-  const start = (name: string, entry: string, args: readonly string[]): ChildProcess => {
-    const child = spawn(process.execPath, [entry, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const start = (name: string, entry: string, args: readonly string[], node = NODE): ChildProcess => {
+    const [program = '', ...options] = node
+    const child = spawn(program, [...options, entry, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
     const keep = (data: Buffer) => appendFileSync(join(folder, `${name}.log`), data)
     child.stdout.on('data', keep)
     child.stderr.on('data', keep)
@@ -98,34 +101,16 @@ export async function createFleet(): Promise<Fleet> {
     },
     async enrol(name, stateDir = join(folder, name)) {
       const { token } = await fleet.json<{ token: string }>('device', 'token')
-      const enrolled = await command(AGENT, [
-        'enrol',
-        '--token',
-        token,
-        '--state',
-        stateDir,
-        '--name',
-        name,
-        '--label',
-        'site=lab',
-        '--json',
-      ])
+      const args = ['enrol', '--token', token, '--state', stateDir, '--name', name, '--label', 'site=lab', '--json']
+      const enrolled = await command(AGENT, args, agentNode)
       if (enrolled.status !== 0) throw new Error(`enrol ended with ${enrolled.status}: ${enrolled.stderr}`)
       const { deviceId } = JSON.parse(enrolled.stdout) as { deviceId: string }
       await fleet.json('device', 'accept', deviceId)
       return deviceId
     },
     startAgent(name, args = []) {
-      return start(name, AGENT, [
-        'run',
-        '--state',
-        join(folder, name),
-        '--lock',
-        join(folder, 'lock'),
-        '--max-threads',
-        '1',
-        ...args,
-      ])
+      const own = ['run', '--state', join(folder, name), '--lock', join(folder, 'lock'), '--max-threads', '1']
+      return start(name, AGENT, [...own, ...args], agentNode)
     },
     killAgent: (name, signal = 'SIGKILL') => kill(name, signal),
     async stop() {
@@ -136,11 +121,12 @@ export async function createFleet(): Promise<Fleet> {
   return fleet
 }
 
-export function command(entry: string, args: readonly string[]): Promise<CliResult> {
+export function command(entry: string, args: readonly string[], node = NODE): Promise<CliResult> {
+  const [program = '', ...options] = node
   return new Promise((resolve) => {
     execFile(
-      process.execPath,
-      [entry, ...args],
+      program,
+      [...options, entry, ...args],
       { maxBuffer: 64 * 2 ** 20, timeout: 120_000 },
       (error, stdout, stderr) => {
         resolve({ status: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr })
