@@ -7,7 +7,8 @@ import { unary } from './unary.ts'
 
 /** At a kink the gradient is that of the flat side. */
 export const activationRules: GradientRules = {
-  Relu: unary(({ y, g, where, greater }) => where(greater(y, 0), g, 0)),
+  // A product with ones and zeros takes the runtime less than half the time of Where with a single number.
+  Relu: unary(({ y, g, mul, greater, indicator }) => mul(g, indicator(greater(y, 0)))),
   LeakyRelu: unary(({ node, x, g, mul, where, greater }) =>
     where(greater(x, 0), g, mul(g, floatAttribute(node, 'alpha', 0.01))),
   ),
@@ -43,14 +44,18 @@ function parametricRelu({ node, outputGradients: [g = ''], wanted, shapeOf, emit
   ]
 }
 
-/** The bounds are inputs from opset 11 on, attributes before; either may be left out. */
+/**
+ * The bounds are inputs from opset 11 on, attributes before; either may be left out. What lies between them is told from
+ * the output where that opset is valid beside what is emitted, so that the input need not be kept.
+ */
 function clip({ node, outputGradients: [g = ''], wanted, emit }: GradientRequest): ReturnType<GradientRule> {
   if (wanted.slice(1).includes(true)) return { refused: 'its bounds are trained' }
-  const { where, greater, less } = algebra(emit)
+  const { and, greater, indicator, less, mul } = algebra(emit)
   const [x = '', ...bounds] = node.inputs
+  const [y = ''] = bounds.length > 0 ? node.outputs : [x]
   const [low, high] = ['min', 'max'].map((name, at) => bounds[at] || floatAttribute(node, name, undefined))
-  const above = low === undefined ? g : where(greater(x, low), g, 0)
-  return [high === undefined ? above : where(less(x, high), above, 0)]
+  const inside = [low === undefined ? [] : greater(y, low), high === undefined ? [] : less(y, high)].flat()
+  return [inside.length === 0 ? g : mul(g, indicator(inside.reduce(and)))]
 }
 
 /** Of x·Φ(x): Φ(x) + x·φ(x), or the same of its approximation by tanh. */
