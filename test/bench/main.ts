@@ -2,7 +2,6 @@
 const BENCHES: Readonly<Record<string, () => Promise<{ run(args: readonly string[]): Promise<void> }>>> = {
   'latency-table': () => import('./latency-table.ts'),
   arm64: () => import('./arm64.ts'),
-  arm64: () => import('./arm64.ts'),
   prune: () => import('./prune.ts'),
   ptq: () => import('./ptq.ts'),
   repair: () => import('./repair.ts'),
