@@ -19,6 +19,8 @@ import { applyCorrectBias, applySmoothQuant } from './repair/apply-repair.ts'
 import { equalize } from './repair/equalize.ts'
 import type { OpenSession } from './runtime-port.ts'
 import { toFloat16 } from './to-float16/to-float16.ts'
+import { applyFineTune, applyQuantizeAware, type TrainingContext, type TrainingPort } from './train/apply-training.ts'
+import type { TrainingProgress } from './train/train.ts'
 import { quantizeWeightsOnly } from './weight-only/weight-only.ts'
 
 export interface BuildInput {
@@ -28,7 +30,11 @@ export interface BuildInput {
   readonly openSession: OpenSession
   /** Needed by passes that ask for measured latency, where their recipe is not resolved. */
   readonly predictor?: LatencyPredictor
-  /** Threads for calibration runs. */
+  /** Needed by passes that train. */
+  readonly training?: TrainingPort
+  /** What distillation learns from; absent: the source. */
+  readonly teacher?: Model
+  /** Threads for calibration and training. */
   readonly threads: number
   readonly onProgress?: (event: BuildProgress) => void
   readonly signal: AbortSignal
@@ -41,6 +47,7 @@ export interface BuildProgress {
   readonly index: number
   readonly count: number
   readonly calibration?: CalibrationProgress
+  readonly training?: TrainingProgress
 }
 
 export interface BuiltVariant {
@@ -76,12 +83,10 @@ export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
     input.onProgress?.(progress)
     try {
       const onCalibration = (calibration: CalibrationProgress): void => input.onProgress?.({ ...progress, calibration })
-      const { resolved, result } = await applyPass(
-        { model, unquantized: unquantized ?? model },
-        pass,
-        input,
-        onCalibration,
-      )
+      const { resolved, result } = await applyPass({ model, unquantized: unquantized ?? model }, pass, input, {
+        onProgress: onCalibration,
+        onTraining: (training) => input.onProgress?.({ ...progress, training }),
+      })
       reports.push(passReport(pass.pass, model, result))
       passes.push(resolved)
       if (pass.pass === 'quantize-static') unquantized = model
@@ -99,11 +104,16 @@ interface Applied {
   readonly result: PassResult
 }
 
+interface Listeners {
+  readonly onProgress: (progress: CalibrationProgress) => void
+  readonly onTraining: (progress: TrainingProgress) => void
+}
+
 function applyPass(
   { model, unquantized }: { readonly model: Model; readonly unquantized: Model },
   pass: Pass,
   input: BuildInput,
-  onProgress: (progress: CalibrationProgress) => void,
+  { onProgress, onTraining }: Listeners,
 ): Applied | Promise<Applied> {
   const sampling = (samples: number) => () => samplingOf(input, samples)
   const onChannels = (done: number, total: number): void => onProgress({ stage: 'channels', done, total })
@@ -140,9 +150,29 @@ function applyPass(
       return { resolved: pass, result: quantizeWeightsOnly(model, pass) }
     case 'to-float16':
       return { resolved: pass, result: toFloat16(model, pass) }
+    case 'fine-tune':
+      return applyFineTune(model, pass, trainingContext(input, onTraining)).then((result) => ({
+        resolved: pass,
+        result,
+      }))
+    case 'quantize-aware':
+      return applyQuantizeAware(
+        model,
+        pass,
+        trainingContext(input, onTraining),
+        (samples) => samplingOf(input, samples),
+        onProgress,
+      )
     case 'quantize-static':
       return applyStatic(model, pass, (samples) => samplingOf(input, samples), onProgress)
   }
+}
+
+function trainingContext(
+  { training, teacher, source, openSession, threads, signal }: BuildInput,
+  onProgress: (progress: TrainingProgress) => void,
+): TrainingContext {
+  return { port: training, teacher: teacher ?? source, openSession, threads, onProgress, signal }
 }
 
 /** @throws EdgefitError DATASET_INVALID when there are fewer samples than the pass wants. */

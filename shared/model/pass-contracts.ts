@@ -55,6 +55,11 @@ export const PASS_CONTRACTS = {
   'quantize-weights': { requires: ['float32-model'], ends: ['float-weights', 'static-int8'] },
   'to-float16': { requires: [], ends: ['float-weights', 'float32-model', 'static-int8'] },
   'correct-bias': { requires: ['static-int8'] },
+  'fine-tune': { requires: ['float-weights', 'float32-model', 'float-activations'] },
+  'quantize-aware': {
+    requires: ['float-weights', 'float32-model', 'float-activations'],
+    ends: ['float-weights', 'float-activations'],
+  },
 } as const satisfies Readonly<Record<string, PassContract>>
 
 export interface OrderFault {

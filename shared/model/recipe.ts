@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { orderFaults } from './pass-contracts.ts'
+import { Training } from './training.ts'
 
 /** Options of one onnxruntime session. Keys the runtime would ignore silently are not offered. */
 export const RuntimeSettings = z.strictObject({
@@ -178,6 +179,16 @@ const ToFloat16 = z.strictObject({
   keep: z.array(z.string()).default([]),
 })
 
+/** Trains weights on the box. Never resolved: on another class of hardware the last bits differ. */
+const FineTune = z.strictObject({ pass: z.literal('fine-tune'), ...Training.shape })
+
+/** `quantize-static` with weights that are trained for it. */
+const QuantizeAware = z.strictObject({
+  ...QuantizeStatic.omit({ leaveInFloat: true }).shape,
+  pass: z.literal('quantize-aware'),
+  training: Training,
+})
+
 export const Pass = z.discriminatedUnion('pass', [
   FoldConstants,
   RemoveIdentities,
@@ -194,6 +205,8 @@ export const Pass = z.discriminatedUnion('pass', [
   CorrectBias,
   PruneChannels,
   PruneWeights,
+  FineTune,
+  QuantizeAware,
 ])
 export type Pass = z.infer<typeof Pass>
 

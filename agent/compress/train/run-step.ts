@@ -52,13 +52,14 @@ export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, 
     threads: ports.threads,
   })
   const labels = step.inputs.find(({ name }) => name === LABELS_INPUT)
-  const accumulates = step.inputs.some(({ name }) => name === APPLY_INPUT)
+  const taken = new Set(step.inputs.map(({ name }) => name))
+  const accumulates = taken.has(APPLY_INPUT)
 
   async function fed(indices: readonly number[]): Promise<Record<string, FeedTensor>> {
     return {
       ...(await ports.data.feeds(indices)),
       ...(labels && { [labels.name]: labelFeed(labels, await ports.data.labels(indices), step.classes) }),
-      ...(await ports.teacher?.(indices)),
+      ...Object.fromEntries(Object.entries((await ports.teacher?.(indices)) ?? {}).filter(([name]) => taken.has(name))),
     }
   }
 

@@ -14,6 +14,8 @@ export interface QuantizationAware {
   readonly trainee: Trainee
   /** The quantized model with these weights. */
   exported(weights: Numbers): Model
+  /** What stays in float, and why. */
+  readonly notes: readonly string[]
 }
 
 /**
@@ -37,6 +39,7 @@ export function quantizationAware(
   const graph = insertQdq(prepared.graph, plan, params, options, fakeQuantizer(opset, barriers))
   return {
     trainee: { model: { ...prepared, graph }, trainable: trainableWeights(prepared, scope), barriers },
+    notes: plan.notes,
     exported: (weights) => quantizeStatic(withWeights(prepared, weights), options).apply(ranges).model,
   }
 }

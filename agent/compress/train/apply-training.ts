@@ -1,0 +1,162 @@
+import { EdgefitError } from '@edgefit/shared'
+import { digestBytes } from '@edgefit/shared/artifact'
+import type { Pass, Training } from '@edgefit/shared/model'
+import { encodeModel, type Model } from '@edgefit/shared/onnx'
+import type { PassResult } from '../pass-report.ts'
+import { applyStatic } from '../quantize-static/apply-static.ts'
+import type { OpenSession } from '../runtime-port.ts'
+import { quantizationAware } from './quantized/quantization-aware.ts'
+import type { Numbers } from './run-step.ts'
+import { type StampedFile, stampedFile } from './stamped-file.ts'
+import { knowingTeacher, presentTeacher, type TeacherAnswers } from './teacher.ts'
+import { type Trained, type Trainee, type TrainingProgress, train } from './train.ts'
+import { trainableWeights } from './trainable.ts'
+import type { TrainingData } from './training-data.ts'
+import type { TrainingState } from './training-state.ts'
+import { withWeights } from './with-weights.ts'
+
+type FineTunePass = Extract<Pass, { pass: 'fine-tune' }>
+type QuantizeAwarePass = Extract<Pass, { pass: 'quantize-aware' }>
+/** Samples and a listener, for calibration. */
+type CalibrationArguments = Parameters<typeof applyStatic> extends [unknown, unknown, ...infer Rest] ? Rest : never
+
+/** What passes that train are given to train with. */
+export interface TrainingPort {
+  readonly data: TrainingData
+  /** How good a model is on the tuning split; more is better. */
+  readonly judge: (model: Model) => Promise<number>
+  /** Where runs keep what lets them go on after a crash; names of files begin so. */
+  readonly scratchPath: string
+  /** Names the data: a run goes on only with the same. */
+  readonly dataKey: string
+  readonly monotonicNow: () => number
+}
+
+export interface TrainingContext {
+  readonly port: TrainingPort | undefined
+  /** What distillation learns from. */
+  readonly teacher: Model
+  readonly openSession: OpenSession
+  readonly threads: number
+  readonly onProgress: (progress: TrainingProgress) => void
+  readonly signal: AbortSignal
+}
+
+/**
+ * Trains a float32 model as the pass says.
+ *
+ * @throws EdgefitError what `train` throws; DATASET_INVALID when there is nothing to train on.
+ */
+export async function applyFineTune(model: Model, pass: FineTunePass, context: TrainingContext): Promise<PassResult> {
+  const { pass: _, ...training } = pass
+  const trainee = { model, trainable: trainableWeights(model, pass.trainable) }
+  const trained = await trainWith(trainee, training, (weights) => withWeights(model, weights), context)
+  return { model: withWeights(model, trained.weights), notes: notesOn(trained) }
+}
+
+/**
+ * Trains a float32 model for static quantization, and quantizes it.
+ *
+ * @throws EdgefitError what `applyStatic` and `train` throw.
+ */
+export async function applyQuantizeAware(
+  model: Model,
+  pass: QuantizeAwarePass,
+  context: TrainingContext,
+  ...calibrating: CalibrationArguments
+): Promise<{ readonly resolved: QuantizeAwarePass; readonly result: PassResult }> {
+  const { training, ...settings } = pass
+  const { resolved } = await applyStatic(model, { ...settings, pass: 'quantize-static' }, ...calibrating)
+  const { activations, weights, exclude, ranges = {} } = resolved
+  const intervals = Object.entries(ranges).map(([tensor, [min, max]]) => [tensor, { min, max }] as const)
+  const options = { activations: activations.type, weights, exclude }
+  const aware = quantizationAware(model, options, new Map(intervals), training.trainable)
+  const trained = await trainWith(aware.trainee, training, aware.exported, context)
+  return {
+    resolved: { ...settings, ranges, pass: 'quantize-aware', training },
+    result: { model: aware.exported(trained.weights), notes: [...aware.notes, ...notesOn(trained)] },
+  }
+}
+
+async function trainWith(
+  trainee: Trainee,
+  training: Training,
+  exported: (weights: Numbers) => Model,
+  { port, teacher, openSession, threads, onProgress, signal }: TrainingContext,
+): Promise<Trained> {
+  if (port === undefined) {
+    throw new EdgefitError('training needs a dataset and there is none here; give one', { code: 'DATASET_INVALID' })
+  }
+  const { maxDurationMs, ...plan } = training
+  const file = <Value>(...names: readonly string[]): StampedFile<Value> => {
+    const key = digestBytes(Buffer.from(JSON.stringify([port.dataKey, ...names])))
+    return stampedFile<Value>(`${port.scratchPath}.${key.slice(0, KEY_LENGTH)}`, key)
+  }
+  const present = await teacherFor(training, {
+    model: teacher,
+    data: port.data,
+    openSession,
+    threads,
+    batch: plan.batch,
+    cache: file<TeacherAnswers>('teacher', digestOf(teacher)),
+    signal,
+  })
+  try {
+    return await train(
+      trainee,
+      plan,
+      {
+        data: port.data,
+        judge: (weights) => port.judge(exported(weights)),
+        openSession,
+        threads,
+        checkpoints: file<TrainingState>('run', digestOf(trainee.model), JSON.stringify(plan)),
+        monotonicNow: port.monotonicNow,
+        exhausted: (elapsedMs) =>
+          maxDurationMs !== undefined && elapsedMs >= maxDurationMs
+            ? `the time budget of ${maxDurationMs / 1000} s is spent`
+            : undefined,
+        onProgress,
+        ...(present && { teacher: present.teacher }),
+      },
+      signal,
+    )
+  } finally {
+    await present?.release()
+  }
+}
+
+const KEY_LENGTH = 16
+
+interface PresentTeacher {
+  readonly teacher: Awaited<ReturnType<typeof knowingTeacher>>
+  release(): Promise<void>
+}
+
+async function teacherFor(
+  { loss, hints }: Training,
+  options: Parameters<typeof knowingTeacher>[0],
+): Promise<PresentTeacher | undefined> {
+  if (hints.length > 0) {
+    const teacher = await presentTeacher(
+      options,
+      hints.map(({ value, from = value, weight }) => ({ value, from, weight })),
+    )
+    return { teacher, release: teacher.release }
+  }
+  if (loss.kind !== 'distillation') return undefined
+  return { teacher: await knowingTeacher(options), release: () => Promise.resolve() }
+}
+
+function digestOf(model: Model): string {
+  return digestBytes(encodeModel(model))
+}
+
+function notesOn({ initialScore, bestScore, bestUpdate, updates, elapsedMs, notes }: Trained): readonly string[] {
+  const percent = (score: number): string => `${(100 * score).toFixed(2)} %`
+  return [
+    `trained ${updates} updates in ${(elapsedMs / 1000).toFixed(0)} s: ${percent(initialScore)} on the tuning split before, ` +
+      `${percent(bestScore)} at best, after update ${bestUpdate}`,
+    ...notes,
+  ]
+}
