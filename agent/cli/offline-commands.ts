@@ -1,14 +1,15 @@
 import { EdgefitError } from '@edgefit/shared'
 import { type ObjectiveFlags, objectiveFromFlags } from '@edgefit/shared/model'
 import { Command, Option } from 'commander'
-import type { StudyEvent } from '../search/study.ts'
+import type { StudyEvent } from '../search/study-types.ts'
 import { bench } from './bench.ts'
 import { openBox } from './box.ts'
 import { requireFile, requireFolder } from './files.ts'
 import { formatMeasurement, formatTrial } from './format.ts'
 import { formatProfile } from './format-profile.ts'
+import { formatReport } from './format-report.ts'
 import { type CliIo, printResult, progressOf } from './io.ts'
-import { optimize } from './optimize.ts'
+import { optimize, RESULT_FILES } from './optimize.ts'
 import { addLimitOptions, integerIn, type LimitOptions, numberIn } from './options.ts'
 import type { Progress } from './progress.ts'
 import { addTaskOptions, type TaskOptions, taskOf } from './task-option.ts'
@@ -46,7 +47,7 @@ function optimizeCommand(io: CliIo): Command {
     .description('fit a model to this box: search for a latency budget, or apply one recipe')
     .argument('<model>', 'an fp32 ONNX file')
     .requiredOption('--data <file>', 'dataset (.npz), arrays named as the model inputs, labels as "labels"')
-    .requiredOption('--out <dir>', 'where variant.onnx, recipe.json and report.json go')
+    .requiredOption('--out <dir>', `where ${RESULT_FILES.join(', ')} and report.json go`)
     .option('--recipe <file>', 'apply this recipe instead of searching')
     .addOption(
       new Option('--latency-p90-ms <ms>', 'latency budget for the 90th percentile').argParser(numberIn(0, 1e7)),
@@ -79,7 +80,8 @@ function optimizeCommand(io: CliIo): Command {
         '\n  edgefit-agent optimize model.onnx --data data.npz --out fitted --recipe recipe.json' +
         '\n\nExit status: 0 the objective is met or the recipe applied, 1 infeasible or failed, 2 bad usage.',
     )
-    .action(async (modelPath: string, flags: OptimizeFlags) => {
+    .action(async (modelPath: string, flags: OptimizeFlags, invoked: Command) => {
+      if (flags.recipe !== undefined) refuseSearchOptions(invoked)
       const wanted = wantedOf(flags)
       const task = taskOf(flags)
       await requireFile('model', modelPath)
@@ -96,25 +98,8 @@ function optimizeCommand(io: CliIo): Command {
       const report = await optimize({ modelPath, npzPath, outDir, task, seed, wanted }, ports, io.signal)
       progress.done()
       if (report.verdict === 'infeasible') process.exitCode = 1
-      printResult(io, flags.json ?? false, report, () =>
-        [
-          ...report.trials.map(formatTrial),
-          '',
-          formatMeasurement('fp32', report.baseline),
-          ...(report.winner
-            ? [
-                '',
-                formatMeasurement(
-                  `winner: ${report.winner.recipe.label ?? 'unnamed recipe'}`,
-                  report.winner.measurement,
-                ),
-              ]
-            : []),
-          '',
-          `${report.verdict}: ${report.reasons.join('. ')}`,
-          `written to ${outDir}: ${report.winner ? 'variant.onnx, recipe.json, ' : ''}report.json`,
-        ].join('\n'),
-      )
+      const written = [...(report.winner ? RESULT_FILES : []), 'report.json']
+      printResult(io, flags.json ?? false, report, () => formatReport(report, written, outDir))
     })
   return addTaskOptions(addLimitOptions(command))
 }
@@ -145,16 +130,33 @@ function benchCommand(io: CliIo): Command {
   return addTaskOptions(addLimitOptions(command))
 }
 
+const SEARCH_OPTIONS: ReadonlySet<string> = new Set([
+  'latencyP90Ms',
+  'accuracyFloor',
+  'accuracyMin',
+  'maxMemoryMib',
+  'maxSizeMib',
+  'minimize',
+  'budgetS',
+])
+
+/** @throws EdgefitError USAGE naming the options that one recipe, which is applied as it is, would ignore */
+function refuseSearchOptions(command: Command): void {
+  const given = command.options.filter((option) => {
+    const name = option.attributeName()
+    return SEARCH_OPTIONS.has(name) && command.getOptionValueSource(name) === 'cli'
+  })
+  if (given.length === 0) return
+  const names = given.map(({ long }) => long).join(', ')
+  throw new EdgefitError(
+    `--recipe applies one recipe and searches nothing, so ${names} would be ignored: leave ${given.length === 1 ? 'it' : 'them'} out, or leave --recipe out to search`,
+    { code: 'USAGE' },
+  )
+}
+
 function wantedOf(flags: OptimizeFlags): Parameters<typeof optimize>[0]['wanted'] {
-  const { recipe, latencyP90Ms, accuracyFloor, accuracyMin } = flags
-  if (recipe !== undefined) {
-    if (latencyP90Ms !== undefined || accuracyFloor !== undefined || accuracyMin !== undefined) {
-      throw new EdgefitError('--recipe applies one recipe and searches nothing: leave the budget and the floors out', {
-        code: 'USAGE',
-      })
-    }
-    return { kind: 'recipe', recipePath: recipe }
-  }
+  const { recipe, latencyP90Ms } = flags
+  if (recipe !== undefined) return { kind: 'recipe', recipePath: recipe }
   if (latencyP90Ms === undefined) {
     throw new EdgefitError('say what is wanted: --latency-p90-ms MS to search, or --recipe FILE to apply', {
       code: 'USAGE',

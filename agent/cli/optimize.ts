@@ -7,9 +7,9 @@ import { prepareModelAndData } from '../deploy/prepare.ts'
 import type { JobRunner } from '../measure/runner.ts'
 import { applyRecipe } from '../search/apply-recipe.ts'
 import { DEFAULT_LIMITS } from '../search/child-lab.ts'
-import { fitModel } from '../search/fit.ts'
-import type { StudyEvent, StudyResult } from '../search/study.ts'
+import { type FitInput, fitModel } from '../search/fit.ts'
 import { memoryStudyStore } from '../search/study-store.ts'
+import type { StudyEvent, StudyResult } from '../search/study-types.ts'
 import { planData } from './plan-data.ts'
 
 export interface OptimizeOptions {
@@ -33,8 +33,8 @@ export interface OptimizePorts {
 }
 
 /**
- * Fits a model to this box without a controller and writes `variant.onnx`, `recipe.json` and `report.json` into
- * `outDir`. Where the objective is infeasible there is a report and no variant.
+ * Fits a model to this box without a controller and writes {@link RESULT_FILES} and `report.json` into `outDir`. Where the
+ * objective is infeasible there is a report and no variant.
  */
 export async function optimize(
   options: OptimizeOptions,
@@ -69,6 +69,7 @@ export async function optimize(
           )
         : await applyRecipe({ ...base, recipe: recipe as Recipe }, shared, signal)
 
+    const compared = await comparePasses(result.winner, base, ports, signal)
     const report: OptimizeReport = {
       schemaVersion: 1,
       source: { digest: source.digest, sizeBytes: source.sizeBytes },
@@ -79,11 +80,13 @@ export async function optimize(
       baseline: result.baseline,
       winner: result.winner && {
         recipe: result.winner.recipe,
+        unresolvedRecipe: result.winner.unresolved,
         digest: result.winner.digest,
         measurement: result.winner.measurement,
+        passes: compared.passes,
       },
       trials: [...result.trials],
-      reasons: [...result.reasons, ...(result.winner?.notes ?? [])],
+      reasons: [...result.reasons, ...compared.reasons],
     }
     await writeResults(outDir, result, report)
     return report
@@ -92,20 +95,64 @@ export async function optimize(
   }
 }
 
+type PassLines = NonNullable<OptimizeReport['winner']>['passes']
+
+const COMPARED_SAMPLES = 16
+const COMPARING_EFFORT = { minDurationMs: 300, minQueries: 64, maxQueries: 2000, maxDurationMs: 3000 }
+
+/** What each pass of the winner did to outputs and latency; where that fails, the rest of the report stands. */
+async function comparePasses(
+  winner: StudyResult['winner'],
+  { source, dataset, split, profile }: Pick<FitInput, 'source' | 'dataset' | 'split' | 'profile'>,
+  { runner, onEvent }: OptimizePorts,
+  signal: AbortSignal,
+): Promise<{ readonly passes: PassLines; readonly reasons: readonly string[] }> {
+  if (winner === null || winner.passes.length === 0) return { passes: [], reasons: [] }
+  onEvent({ kind: 'step', what: 'comparing the passes' })
+  const result = await runner.run<'compare-passes'>(
+    {
+      kind: 'compare-passes',
+      sourcePath: source.path,
+      datasetDir: dataset.dir,
+      split,
+      recipe: winner.recipe,
+      samples: COMPARED_SAMPLES,
+      effort: COMPARING_EFFORT,
+      calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
+    },
+    { timeoutMs: DEFAULT_LIMITS.stepTimeoutMs },
+    signal,
+  )
+  signal.throwIfAborted()
+  const effects = result.kind === 'failed' ? [] : result.value.passes
+  return {
+    passes: winner.passes.map((pass, index) => ({
+      ...pass,
+      ...(effects[index] ?? { sqnrDb: null, latencyP50Ms: null }),
+    })),
+    reasons: result.kind === 'failed' ? [`the passes could not be compared: ${result.message}`] : [],
+  }
+}
+
 async function readRecipe(path: string): Promise<Recipe> {
   return parseJsonWith(Recipe, await readFile(path, 'utf8'), path, 'RECIPE_INVALID')
 }
 
+/**
+ * Written where there is a winner, beside the report. `--recipe` takes both recipes: the resolved one gives the same bytes
+ * anywhere; the unresolved one, which calibrates again, gives them on this class of hardware, and suits other data too.
+ */
+export const RESULT_FILES = ['variant.onnx', 'recipe.json', 'recipe.unresolved.json'] as const
+
 async function writeResults(outDir: string, { winner }: StudyResult, report: OptimizeReport): Promise<void> {
-  const variantPath = join(outDir, 'variant.onnx')
-  const recipePath = join(outDir, 'recipe.json')
+  const [variantPath = '', recipePath = '', unresolvedPath = ''] = RESULT_FILES.map((name) => join(outDir, name))
   if (winner === null) {
     // What an earlier run left here would be taken for this one's result.
-    await rm(variantPath, { force: true })
-    await rm(recipePath, { force: true })
+    for (const path of [variantPath, recipePath, unresolvedPath]) await rm(path, { force: true })
   } else {
     await copyFile(winner.path, variantPath)
     await writeFileAtomic(recipePath, jsonDocument(winner.recipe))
+    await writeFileAtomic(unresolvedPath, jsonDocument(winner.unresolved))
   }
   await writeFileAtomic(join(outDir, 'report.json'), jsonDocument(report))
 }

@@ -37,6 +37,8 @@ export interface BuildInput {
   /** Threads for calibration and training. */
   readonly threads: number
   readonly onProgress?: (event: BuildProgress) => void
+  /** Called with the model as each pass leaves it; the next pass waits for the answer. */
+  readonly onPass?: (model: Model, index: number) => Promise<void> | void
   readonly signal: AbortSignal
 }
 
@@ -95,6 +97,7 @@ export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
       input.signal.throwIfAborted()
       throw explained(pass.pass, index, cause)
     }
+    await input.onPass?.(model, index)
   }
   return { model, bytes: encodeModel(model), resolved: { ...input.recipe, passes }, reports }
 }

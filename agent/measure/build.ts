@@ -13,6 +13,8 @@ export const build: JobHandlers['build'] = async (job, report) => {
   const source = await loadModel(job.sourcePath)
   const { datasetDir, split } = job
   const samples = await openSamples({ datasetDir, split, which: 'calibration' }, describeIo(source).inputs)
+  const durationsMs: number[] = []
+  let startedMs = performance.now()
   try {
     const variant = await buildVariant({
       source,
@@ -22,6 +24,11 @@ export const build: JobHandlers['build'] = async (job, report) => {
       threads: job.calibrationThreads,
       onProgress: ({ index, count, calibration }) =>
         report('building', (index + (calibration ? calibration.done / calibration.total : 0)) / count),
+      onPass: () => {
+        const nowMs = performance.now()
+        durationsMs.push(nowMs - startedMs)
+        startedMs = nowMs
+      },
       // Whoever wants it to end kills this process.
       signal: new AbortController().signal,
     })
@@ -34,6 +41,7 @@ export const build: JobHandlers['build'] = async (job, report) => {
       resolvedRecipeDigest: recipeDigest(variant.resolved),
       passes: variant.reports.map((passReport, at) => ({
         ...passReport,
+        durationMs: durationsMs[at] ?? 0,
         // What the runtime makes of the file is the doing of all passes: told with the last.
         notes: [...passReport.notes, ...(at === variant.reports.length - 1 ? findings : [])],
       })),

@@ -7,6 +7,8 @@ import {
   LayerSensitivity,
   PairedCounts,
   PairedDifference,
+  PassEffect,
+  PassReport,
   Recipe,
   RuntimeSettings,
   SPLITS,
@@ -85,6 +87,18 @@ export const Job = z.discriminatedUnion('kind', [
     referencePath: z.string(),
   }),
   z.strictObject({
+    kind: z.literal('compare-passes'),
+    sourcePath: z.string(),
+    datasetDir: z.string(),
+    split: SplitSpec,
+    recipe: Recipe,
+    /** Of the tuning split, to compare outputs on; all of them where there are fewer. */
+    samples: z.int().positive(),
+    /** How long to time each model. */
+    effort: Effort,
+    calibrationThreads: z.int().positive(),
+  }),
+  z.strictObject({
     kind: z.literal('rank-layers'),
     sourcePath: z.string(),
     datasetDir: z.string(),
@@ -112,17 +126,7 @@ export const JOB_RESULTS = {
     sizeBytes: z.int(),
     resolvedRecipe: Recipe,
     resolvedRecipeDigest: Digest,
-    passes: z.array(
-      z.object({
-        pass: z.string(),
-        nodesBefore: z.int(),
-        nodesAfter: z.int(),
-        bytesBefore: z.int(),
-        bytesAfter: z.int(),
-        /** For people: what was left alone, and why. */
-        notes: z.array(z.string()),
-      }),
-    ),
+    passes: z.array(PassReport),
   }),
   'tune-runtime': z.object({
     /** In the order of the candidates. */
@@ -160,6 +164,7 @@ export const JOB_RESULTS = {
     difference: PairedDifference.nullable(),
     sqnrDb: z.number().nullable(),
   }),
+  'compare-passes': z.object({ passes: z.array(PassEffect) }),
   'rank-layers': z.object({ layers: z.array(LayerSensitivity) }),
 } as const
 export type JobValue<Kind extends JobKind> = z.infer<(typeof JOB_RESULTS)[Kind]>

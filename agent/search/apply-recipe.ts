@@ -2,7 +2,7 @@ import { type Recipe, recipeDigest, type Trial } from '@edgefit/shared/model'
 import { createChildLab } from './child-lab.ts'
 import type { FitInput, FitPorts } from './fit.ts'
 import { orThrow } from './step-error.ts'
-import type { StudyResult } from './study.ts'
+import type { StudyResult } from './study-types.ts'
 
 type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'workDir' | 'profile'> & {
   readonly recipe: Recipe
@@ -47,7 +47,7 @@ export async function applyRecipe(
     await lab.measure(variant, fp32, 'evaluation', signal),
   )
 
-  const { digest, sizeBytes, path, resolved, notes } = built
+  const { digest, sizeBytes, path, resolved, passes } = built
   const trial: Trial = {
     id: 1,
     recipe,
@@ -56,7 +56,7 @@ export async function applyRecipe(
     losses: [],
     durationMs: monotonicNow() - startedMs,
   }
-  const winner = { trialId: 1, recipe: resolved, digest, sizeBytes, path, measurement, notes }
+  const winner = { trialId: 1, recipe: resolved, unresolved: recipe, digest, sizeBytes, path, measurement, passes }
   return {
     verdict: 'met',
     baseline,

@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { recipeDigest, type SplitSpec, type Task } from '@edgefit/shared/model'
+import { type Digest, type Recipe, recipeDigest, type SplitSpec, type Task } from '@edgefit/shared/model'
 import type { Effort, JobProgress } from '../measure/jobs.ts'
 import { measureVariant } from '../measure/measure.ts'
 import type { JobRunner } from '../measure/runner.ts'
@@ -25,6 +25,11 @@ export interface LabLimits {
   readonly stepTimeoutMs: number
   /** How long to measure each trial, and how long the winner and fp32 at the end. */
   readonly effort: { readonly tuning: Effort; readonly evaluation: Effort; readonly runtime: Effort }
+  /** Samples of the tuning split to judge the noise of a layer by, and how long to time it. */
+  readonly ranking: {
+    readonly samples: number
+    readonly effort: { readonly minDurationMs: number; readonly maxDurationMs: number }
+  }
 }
 
 const MAX_QUERIES = 100_000
@@ -36,6 +41,7 @@ export const DEFAULT_LIMITS: LabLimits = {
     evaluation: { minDurationMs: 5000, minQueries: 200, maxQueries: MAX_QUERIES, maxDurationMs: 60_000 },
     runtime: { minDurationMs: 500, minQueries: 64, maxQueries: MAX_QUERIES, maxDurationMs: 10_000 },
   },
+  ranking: { samples: 64, effort: { minDurationMs: 400, maxDurationMs: 1500 } },
 }
 
 /** The {@link Lab} of a real box: every call is a job of `runner`. */
@@ -70,9 +76,8 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
     },
 
     async build(recipe, signal) {
-      const key = recipeDigest({ ...recipe, runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true } })
+      const key = passesDigest(recipe)
       const known = built.get(key)
-      // The same passes with other runtime settings are the same file.
       if (known !== undefined) return { ...known, resolved: { ...known.resolved, runtime: recipe.runtime } }
       const outPath = join(variantsDir, `${key}.onnx`)
       const { sourcePath, calibrationThreads } = options
@@ -87,10 +92,34 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
         digest,
         sizeBytes,
         resolved,
-        notes: result.value.passes.flatMap(({ notes }) => notes),
+        passes: result.value.passes,
       }
       built.set(key, value)
       return value
+    },
+
+    async rankLayers(recipe, signal) {
+      const { sourcePath, task, calibrationThreads } = options
+      const { samples, effort } = limits.ranking
+      // Resolved where it was built here before: what is calibrated already is not calibrated again.
+      const known = built.get(passesDigest(recipe))?.resolved ?? recipe
+      const result = await runner.run<'rank-layers'>(
+        {
+          kind: 'rank-layers',
+          sourcePath,
+          datasetDir,
+          split,
+          recipe: { ...known, runtime: recipe.runtime },
+          task,
+          samples,
+          effort,
+          calibrationThreads,
+        },
+        run,
+        signal,
+      )
+      signal.throwIfAborted()
+      return result.kind === 'failed' ? result : { kind: 'done', layers: result.value.layers }
     },
 
     async measure(variant, baseline, which, signal) {
@@ -108,6 +137,11 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
       return result
     },
   }
+}
+
+/** The same passes with other runtime settings are the same file. */
+function passesDigest(recipe: Recipe): Digest {
+  return recipeDigest({ ...recipe, runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true } })
 }
 
 /** Adds up the times between a job's `waiting` and whatever it reports next. */

@@ -3,8 +3,9 @@ import { loadModel, operatorHistogram } from '@edgefit/shared/onnx'
 import type { JobRunner } from '../measure/runner.ts'
 import { quantizationCandidates, runtimeCandidates } from './candidates.ts'
 import { createChildLab, type LabLimits } from './child-lab.ts'
-import { runStudy, type StudyEvent, type StudyResult } from './study.ts'
+import { runStudy } from './study.ts'
 import { type StudyStore, studyKey } from './study-store.ts'
+import type { StudyEvent, StudyResult } from './study-types.ts'
 
 export interface FitInput {
   readonly source: { readonly path: string; readonly digest: Digest; readonly sizeBytes: number }

@@ -1,6 +1,8 @@
 import type {
   Digest,
+  LayerSensitivity,
   Measurement,
+  PassReport,
   Recipe,
   RuntimeSettings,
   SPLITS,
@@ -34,8 +36,7 @@ export interface Built {
   readonly sizeBytes: number
   /** The recipe with everything that calibration found embedded: gives the same bytes again, anywhere. */
   readonly resolved: Recipe
-  /** What the passes had to say, for people: nodes left in float and why. */
-  readonly notes: readonly string[]
+  readonly passes: readonly PassReport[]
 }
 
 export type Measured = { readonly kind: 'measured'; readonly measurement: Measurement } | StepFailed
@@ -62,6 +63,11 @@ export interface Lab {
     signal: AbortSignal,
   ): Promise<{ readonly kind: 'done'; readonly timings: readonly RuntimeTiming[] } | StepFailed>
   build(recipe: Recipe, signal: AbortSignal): Promise<Built | StepFailed>
+  /** The layers of a recipe that quantizes layer by layer, those first that are best left in float. */
+  rankLayers(
+    recipe: Recipe,
+    signal: AbortSignal,
+  ): Promise<{ readonly kind: 'done'; readonly layers: readonly LayerSensitivity[] } | StepFailed>
   measure(
     variant: ModelUnderTest,
     baseline: ModelUnderTest | null,

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import { type Digest, Trial } from '@edgefit/shared/model'
+import { type Digest, LayerSensitivity, Trial } from '@edgefit/shared/model'
+import * as z from 'zod'
 import type { AgentDatabase } from '../store/database.ts'
 
 /** What makes two studies the same, so that finished trials of one serve the other. */
@@ -36,12 +37,18 @@ export function studyKey(identity: StudyIdentity): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)
 }
 
-/** Finished trials by recipe digest: a search that was killed does not repeat them. */
+/** What a search has found out, by recipe digest: one that was killed does not find it out again. */
 export interface StudyStore {
   finished(study: string): Promise<ReadonlyMap<Digest, Trial>>
   /** Committed to disk when the promise resolves. */
   save(study: string, trial: Trial): Promise<void>
+  /** The layers of a recipe, best left in float first. */
+  ranking(study: string, recipe: Digest): Promise<readonly LayerSensitivity[] | undefined>
+  /** Committed to disk when the promise resolves. */
+  saveRanking(study: string, recipe: Digest, layers: readonly LayerSensitivity[]): Promise<void>
 }
+
+const Ranking = z.array(LayerSensitivity)
 
 export function sqliteStudyStore(database: AgentDatabase): StudyStore {
   return {
@@ -62,16 +69,35 @@ export function sqliteStudyStore(database: AgentDatabase): StudyStore {
         )
         .execute()
     },
+    async ranking(study, recipe) {
+      const row = await database
+        .selectFrom('rankings')
+        .select('layers')
+        .where('study', '=', study)
+        .where('recipe_digest', '=', recipe)
+        .executeTakeFirst()
+      return row && Ranking.safeParse(JSON.parse(row.layers)).data
+    },
+    async saveRanking(study, recipe, layers) {
+      const row = { study, recipe_digest: recipe, layers: JSON.stringify(layers) }
+      await database.replaceInto('rankings').values(row).execute()
+    },
   }
 }
 
 /** For the offline command, which starts afresh each time. */
 export function memoryStudyStore(): StudyStore {
   const studies = new Map<string, Map<Digest, Trial>>()
+  const rankings = new Map<string, readonly LayerSensitivity[]>()
   return {
     finished: (study) => Promise.resolve(new Map(studies.get(study))),
     save(study, trial) {
       studies.set(study, new Map(studies.get(study)).set(trial.recipeDigest, trial))
+      return Promise.resolve()
+    },
+    ranking: (study, recipe) => Promise.resolve(rankings.get(`${study} ${recipe}`)),
+    saveRanking(study, recipe, layers) {
+      rankings.set(`${study} ${recipe}`, layers)
       return Promise.resolve()
     },
   }

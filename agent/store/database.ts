@@ -10,6 +10,8 @@ export interface AgentTables {
   outbox: { seq: Generated<number>; at_ms: number; body: string }
   /** Finished trials: what a restarted search does not repeat. */
   trials: { study: string; recipe_digest: string; trial_id: number; trial: string }
+  /** Layers by what leaving them in float wins and costs: measured once for a recipe of a study. */
+  rankings: { study: string; recipe_digest: string; layers: string }
   /** One row per slot: what the newest accepted desired state asks, and how far it has come. */
   deployments: { slot: string; deployment_id: string; goal: string; state: string; updated_at_ms: number }
   /** Small single values: journal id, highest accepted desired version, profile. */

@@ -33,4 +33,15 @@ export const MIGRATIONS: Record<string, Migration> = {
         .execute()
     },
   },
+  '0002-rankings': {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('rankings')
+        .addColumn('study', 'text', (column) => column.notNull())
+        .addColumn('recipe_digest', 'text', (column) => column.notNull())
+        .addColumn('layers', 'text', (column) => column.notNull())
+        .addPrimaryKeyConstraint('rankings_key', ['study', 'recipe_digest'])
+        .execute()
+    },
+  },
 }

@@ -26,4 +26,5 @@ const LOSS_WORDS: Readonly<Record<TrialLine['losses'][number]['reason'], string>
   'slower-than-baseline': 'slower than fp32',
   'not-smallest': 'runner-up',
   throttled: 'throttled',
+  'failed-on-evaluation': 'failed in the end',
 }

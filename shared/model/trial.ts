@@ -25,6 +25,7 @@ export const LOSS_REASONS = [
   'slower-than-baseline',
   'not-smallest', // feasible, but another one is better by the objective
   'throttled',
+  'failed-on-evaluation', // chosen on the tuning split, and then gave nothing on the evaluation split
 ] as const
 export const LossReason = z.object({ reason: z.enum(LOSS_REASONS), detail: z.string() })
 export type LossReason = z.infer<typeof LossReason>

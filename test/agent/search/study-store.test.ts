@@ -47,6 +47,33 @@ it('keeps trials, and tries those again that have the shape of another version',
   expect([...(await store.finished('study')).values()]).toEqual([trial])
 })
 
+it('keeps rankings by study and recipe, and forgets those of another shape', async () => {
+  const store = sqliteStudyStore(database)
+  const layers = [
+    { layer: 'conv', opType: 'Conv', sqnrDb: 20, noiseRatio: 0.01, klDivergence: null, lostMs: null },
+    {
+      layer: 'gemm',
+      opType: 'Gemm',
+      sqnrDb: 30,
+      noiseRatio: 0.001,
+      klDivergence: 0.1,
+      lostMs: { value: 1, low: 0, high: 2 },
+    },
+  ]
+
+  await store.saveRanking('study', 'a'.repeat(64), layers)
+  await database
+    .insertInto('rankings')
+    .values({ study: 'study', recipe_digest: 'b'.repeat(64), layers: '[{}]' })
+    .execute()
+
+  expect(await store.ranking('study', 'a'.repeat(64))).toEqual(layers)
+  expect(await store.ranking('other', 'a'.repeat(64))).toBeUndefined()
+  expect(await store.ranking('study', 'b'.repeat(64))).toBeUndefined()
+  await store.saveRanking('study', 'a'.repeat(64), [])
+  expect(await store.ranking('study', 'a'.repeat(64))).toEqual([])
+})
+
 it('shares no trials between versions of the agent, whose passes may give other bytes', () => {
   expect(studyKey({ ...identity, agentVersion: '0.2.0' })).not.toBe(studyKey(identity))
   expect(studyKey({ ...identity })).toBe(studyKey(identity))

@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto'
 import type { Objective, Recipe } from '@edgefit/shared/model'
 import { describe, expect, it } from 'vitest'
 import type { Lab, Measured } from '../../../agent/search/lab.ts'
-import { runStudy, type StudyEvent, type StudyInput } from '../../../agent/search/study.ts'
+import { runStudy } from '../../../agent/search/study.ts'
 import { memoryStudyStore } from '../../../agent/search/study-store.ts'
+import type { StudyEvent, StudyInput } from '../../../agent/search/study-types.ts'
 import { measurement, RUNTIME, recipe } from '../../support/measurements.ts'
 
 const digestOf = (text: string) => createHash('sha256').update(text).digest('hex')
@@ -41,9 +42,10 @@ function scriptedLab(behaviours: Readonly<Record<string, Behaviour>>, fp32P90Ms 
         digest: digestOf(label),
         sizeBytes: 10,
         resolved: built,
-        notes: [],
+        passes: [],
       })
     },
+    rankLayers: () => Promise.resolve({ kind: 'failed', reason: 'crashed', message: 'SIGSEGV' }),
     measure(variant, baseline, split): Promise<Measured> {
       const name = nameOf(variant.path)
       asked.measures.push(`${name} ${split}`)
@@ -144,6 +146,81 @@ describe('runStudy', () => {
     const result = await run(study(), lab).result
 
     expect(result).toMatchObject({ verdict: 'infeasible', winner: null })
+  })
+
+  it.each(['crashed', 'timeout', 'out-of-memory'] as const)(
+    'gives the next best its place where the winner %s on the evaluation split',
+    async (reason) => {
+      const { lab } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.6 } })
+      const failing: Lab = {
+        ...lab,
+        measure: (variant, baseline, split, signal) =>
+          variant.path === '/variants/b' && split === 'evaluation'
+            ? Promise.resolve({ kind: 'failed', reason, message: 'it went wrong' })
+            : lab.measure(variant, baseline, split, signal),
+      }
+
+      const result = await run(study(), failing).result
+
+      expect(result.verdict).toBe('met')
+      expect(result.winner?.digest).toBe(digestOf('a'))
+      expect(result.trials[2]?.losses).toEqual([
+        { reason: 'failed-on-evaluation', detail: `its measurement failed, ${reason}: it went wrong` },
+      ])
+      expect(result.reasons[0]).toMatch(/^b lost on the evaluation split: .*it went wrong/)
+      expect(result.trials[1]?.losses).toEqual([])
+    },
+  )
+
+  it('falls back to fp32, and else is infeasible, where no variant can be measured on the evaluation split', async () => {
+    const failing = (lab: Lab): Lab => ({
+      ...lab,
+      measure: (variant, baseline, split, signal) =>
+        baseline !== null && split === 'evaluation'
+          ? Promise.resolve({ kind: 'failed', reason: 'crashed', message: 'SIGSEGV' })
+          : lab.measure(variant, baseline, split, signal),
+    })
+    const all = { a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.2 } }
+
+    const fast = await run(study(), failing(scriptedLab(all, 0.9).lab)).result
+    const slow = await run(study(), failing(scriptedLab(all).lab)).result
+
+    expect(fast).toMatchObject({ verdict: 'met', winner: { trialId: 0 } })
+    expect(slow).toMatchObject({ verdict: 'infeasible', winner: null })
+    expect(slow.trials.slice(1).map(({ losses }) => losses[0]?.reason)).toEqual(Array(3).fill('failed-on-evaluation'))
+  })
+
+  it('gives the next best its place where the winner cannot be built again, or gives other bytes', async () => {
+    const builds = new Map<string, number>()
+    const { lab } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.3 }, c: { ratio: 0.2 } })
+    const forgetful: Lab = {
+      ...lab,
+      async build(built, signal) {
+        const label = built.label ?? ''
+        builds.set(label, (builds.get(label) ?? 0) + 1)
+        const done = await lab.build(built, signal)
+        if (builds.get(label) === 1 || done.kind === 'failed') return done
+        if (label === 'c') return { kind: 'failed', reason: 'crashed', message: 'SIGSEGV' }
+        return label === 'b' ? { ...done, digest: digestOf('other') } : done
+      },
+    }
+
+    const result = await run(study(), forgetful).result
+
+    expect(result.winner?.digest).toBe(digestOf('a'))
+    expect(result.reasons.join()).toMatch(/c lost .*could not be built again.*b lost .*gave other bytes/)
+  })
+
+  it('ends with the disk full, also on the evaluation split', async () => {
+    const { lab } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.5 }, c: { ratio: 0.6 } })
+    const full: Lab = {
+      ...lab,
+      measure: (variant, baseline, split, signal) =>
+        baseline !== null && split === 'evaluation'
+          ? Promise.resolve({ kind: 'failed', reason: 'no-space', message: 'ENOSPC' })
+          : lab.measure(variant, baseline, split, signal),
+    }
+    await expect(run(study(), full).result).rejects.toMatchObject({ code: 'DISK_FULL' })
   })
 
   it('does not repeat trials that were finished before', async () => {
