@@ -4,7 +4,7 @@ import type { Query } from './ort-session.ts'
 const ROUNDS = 9
 const BLOCK_MS = 6
 const MIN_BLOCK_RUNS = 3
-const MAX_BLOCK_RUNS = 40
+const MAX_BLOCK_RUNS = 200
 
 export interface Quietest {
   /** Of one run. */

@@ -40,6 +40,8 @@ const BYTES_AT_ONCE = 128 * 2 ** 20
 export function createTablePredictor({ folder, hardwareClass, runtime }: TablePredictorOptions): TablePredictor {
   const file = openLatencyTable(folder, { hardwareClass, runtimeVersion: runtimeVersion(), runtime })
   const executedGraph = executedGraphIn(folder, runtime)
+  // As first seen, though the table may come to know better: what is predicted for two models has to be comparable.
+  let emptyRunMs: number | null = null
 
   async function predict(models: readonly Model[], signal: AbortSignal): Promise<readonly TablePrediction[]> {
     const pending = new Map<string, OperatorCase>()
@@ -73,7 +75,9 @@ export function createTablePredictor({ folder, hardwareClass, runtime }: TablePr
       seen.push({ keys, timedCount })
     }
     await settle()
-    return seen.map(({ keys, timedCount }) => ({ ...predictLatency(file.table(), keys), timedCount }))
+    emptyRunMs ??= file.table().emptyRunMs
+    const table = { ...file.table(), emptyRunMs }
+    return seen.map(({ keys, timedCount }) => ({ ...predictLatency(table, keys), timedCount }))
   }
 
   return {
