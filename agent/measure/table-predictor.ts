@@ -16,7 +16,7 @@ export interface TablePredictorOptions {
   readonly runtime: RuntimeSettings
 }
 
-export interface TablePrediction extends LatencyPrediction {
+interface TablePrediction extends LatencyPrediction {
   /** Operators that were not in the table before this model. */
   readonly timedCount: number
 }

@@ -1,6 +1,6 @@
 import type { LatencyTable } from './latency-table.ts'
 
-export interface MissingOperator {
+interface MissingOperator {
   readonly key: string
   readonly reason: string
 }
