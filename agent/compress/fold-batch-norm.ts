@@ -11,13 +11,17 @@ import {
   type Tensor,
 } from '@edgefit/shared/onnx'
 import { notesByReason, type PassResult } from './pass-report.ts'
+import { refuseNotFinite } from './quantize-weights.ts'
 import { simplify } from './simplify.ts'
 
 /**
  * Folds every BatchNormalization into the Conv, ConvTranspose or Gemm before it:
  * `W' = W·γ/√(σ²+ε)`, `b' = β + (b − μ)·γ/√(σ²+ε)`, computed in float64.
  *
- * One that follows something else, or a layer that others read too, stays and is named in the notes.
+ * One that follows something else, or a layer that others read too, or that would give numbers that float32 does not
+ * have, stays and is named in the notes.
+ *
+ * @throws EdgefitError MODEL_INVALID for weights, or a bias, that are not finite.
  */
 export function foldBatchNorm(model: Model): PassResult {
   if (!model.graph.nodes.some(isBatchNorm)) return { model, notes: [] }
@@ -62,17 +66,18 @@ function foldInto(editor: GraphEditor, norm: Node): string | undefined {
   if (channels !== outputChannels(layer, weights.dims)) return 'it does not have one parameter per channel'
   if (bias !== undefined && elementCount(bias.dims) !== channels) return 'the bias before it is not one per channel'
 
+  refuseNotFinite(weights)
+  if (bias !== undefined) refuseNotFinite(bias)
   const [input = '', weightsName = ''] = layer.inputs
+  const scaled = scaledWeights(layer, weights, affine.factors)
+  const shifted = Float32Array.from(affine.factors, (factor, channel) => {
+    const before = bias === undefined ? 0 : (asFloat32(bias)[channel] ?? 0)
+    return before * factor + (affine.offsets[channel] ?? 0)
+  })
+  if (!scaled.every(Number.isFinite) || !shifted.every(Number.isFinite)) return 'its parameters give no finite weights'
   const folded = {
-    weights: scaledWeights(layer, weights, affine.factors, editor.freshName(`${weightsName}/folded`)),
-    bias: floatTensor(
-      editor.freshName(`${biasName === '' ? weightsName : biasName}/folded_bias`),
-      [channels],
-      Float32Array.from(affine.factors, (factor, channel) => {
-        const before = bias === undefined ? 0 : (asFloat32(bias)[channel] ?? 0)
-        return before * factor + (affine.offsets[channel] ?? 0)
-      }),
-    ),
+    weights: floatTensor(editor.freshName(`${weightsName}/folded`), weights.dims, scaled),
+    bias: floatTensor(editor.freshName(`${biasName === '' ? weightsName : biasName}/folded_bias`), [channels], shifted),
   }
   editor.setInitializer(folded.weights)
   editor.setInitializer(folded.bias)
@@ -100,10 +105,9 @@ function channelAffine(
   return { factors, offsets }
 }
 
-function scaledWeights(layer: Node, weights: Tensor, factors: Float64Array, name: string): Tensor {
+function scaledWeights(layer: Node, weights: Tensor, factors: Float64Array): Float32Array {
   const channelOf = outputChannel(layer, weights.dims)
-  const scaled = asFloat32(weights).map((weight, index) => weight * (factors[channelOf(index)] ?? 1))
-  return floatTensor(name, weights.dims, scaled)
+  return asFloat32(weights).map((weight, index) => weight * (factors[channelOf(index)] ?? 1))
 }
 
 function channelAxis(layer: Node): 0 | 1 {

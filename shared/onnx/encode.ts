@@ -31,7 +31,9 @@ export interface ExternalSpan {
 }
 
 /** Protobuf readers, the runtime's among them, refuse more. */
-const MAX_BYTES = 2 ** 31 - 1
+export const SINGLE_FILE_BYTES = 2 ** 31 - 1
+/** For names, nodes and tags, which are small beside weights that come near the limit. */
+const ROOM_BYTES = 16 * 2 ** 20
 
 /**
  * Serializes to a ModelProto. The same model always gives the same bytes.
@@ -43,13 +45,17 @@ export function encodeModel(model: Model): Uint8Array {
 }
 
 /** As {@link encodeModel}; initializers of the main graph that are in `external` are written as references. */
-export function encodeWithExternal(model: Model, external: ReadonlyMap<Tensor, ExternalSpan>): Uint8Array {
-  const sizeBytes = inlineBytes(model, external)
-  if (sizeBytes > MAX_BYTES) {
-    throw new EdgefitError(`the model holds ${sizeBytes} bytes of weights, a single ONNX file at most ${MAX_BYTES}`, {
-      code: 'MODEL_UNSUPPORTED',
-      details: { sizeBytes },
-    })
+export function encodeWithExternal(
+  model: Model,
+  external: ReadonlyMap<Tensor, ExternalSpan>,
+  limitBytes = SINGLE_FILE_BYTES,
+): Uint8Array {
+  const sizeBytes = inlineBytes(model.graph, external)
+  if (sizeBytes + ROOM_BYTES > limitBytes) {
+    throw new EdgefitError(
+      `the model holds ${sizeBytes} bytes of weights, a single ONNX file at most ${limitBytes}; keep them beside it, as external data, and outside of branches and Constant nodes`,
+      { code: 'MODEL_UNSUPPORTED', details: { sizeBytes, limitBytes } },
+    )
   }
   const proto = fromOpaque(schemas.model, model.opaque)
   proto.irVersion = BigInt(model.irVersion)
@@ -64,15 +70,35 @@ export function encodeWithExternal(model: Model, external: ReadonlyMap<Tensor, E
 }
 
 /** Whether {@link encodeModel} would refuse `model` for its size. */
-export function exceedsSingleFile(model: Model): boolean {
-  return inlineBytes(model, new Map()) > MAX_BYTES
+export function exceedsSingleFile(model: Model, limitBytes: number): boolean {
+  return inlineBytes(model.graph, new Map()) + ROOM_BYTES > limitBytes
 }
 
-function inlineBytes(model: Model, external: ReadonlyMap<Tensor, ExternalSpan>): number {
-  // Room for names, nodes and tags, which are small beside weights that come near the limit.
-  let sizeBytes = 16 * 2 ** 20
-  for (const tensor of model.graph.initializers.values()) if (!external.has(tensor)) sizeBytes += tensor.data.byteLength
+/** Of all constants that stay in the file: those of Constant nodes and subgraphs too. */
+function inlineBytes(graph: Graph, external: ReadonlyMap<Tensor, ExternalSpan>): number {
+  let sizeBytes = 0
+  for (const tensor of graph.initializers.values()) if (!external.has(tensor)) sizeBytes += tensor.data.byteLength
+  for (const { attributes } of graph.nodes) {
+    for (const attribute of attributes.values()) sizeBytes += attributeBytes(attribute)
+  }
   return sizeBytes
+}
+
+function attributeBytes(attribute: Attribute): number {
+  const sum = <Item>(items: readonly Item[], of: (item: Item) => number): number =>
+    items.reduce((total, item) => total + of(item), 0)
+  switch (attribute.kind) {
+    case 'TENSOR':
+      return attribute.value.data.byteLength
+    case 'TENSORS':
+      return sum(attribute.value, ({ data }) => data.byteLength)
+    case 'GRAPH':
+      return inlineBytes(attribute.value, new Map())
+    case 'GRAPHS':
+      return sum(attribute.value, (graph) => inlineBytes(graph, new Map()))
+    default:
+      return 0
+  }
 }
 
 function withConstantInputs(graph: Graph, irVersion: number): Graph {

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { renameDurably, writeFileAtomic, writeFileSynced } from '../artifact/atomic-file.ts'
 import { EdgefitError } from '../errors.ts'
-import { type ExternalSpan, encodeWithExternal, exceedsSingleFile } from './encode.ts'
+import { type ExternalSpan, encodeWithExternal, exceedsSingleFile, SINGLE_FILE_BYTES } from './encode.ts'
 import type { Model, Tensor } from './graph.ts'
 
 export interface SaveOptions {
@@ -12,6 +12,8 @@ export interface SaveOptions {
    * file, unless that would pass the 2 GiB that protobuf allows.
    */
   readonly externalDataThresholdBytes?: number
+  /** What one file can hold; by default what protobuf allows. */
+  readonly singleFileBytes?: number
 }
 
 /** Where runtimes map external data into memory, it must start on a page. */
@@ -23,15 +25,19 @@ const PAGE_BYTES = 4096
  * The data file's name carries a digest of its content, so a new model never overwrites the data of the old one; a data
  * file that is no longer named by any model is the caller's to delete.
  *
- * @throws EdgefitError DISK_FULL; INPUT_INVALID when the place cannot be written.
+ * @throws EdgefitError DISK_FULL; INPUT_INVALID when the place cannot be written; MODEL_UNSUPPORTED when what cannot go
+ * to a data file, the constants of nodes and subgraphs, is more than one file holds.
  */
 export async function saveModel(path: string, model: Model, options: SaveOptions = {}): Promise<void> {
+  const { singleFileBytes = SINGLE_FILE_BYTES } = options
   const threshold =
-    options.externalDataThresholdBytes ?? (exceedsSingleFile(model) ? PAGE_BYTES : Number.POSITIVE_INFINITY)
+    options.externalDataThresholdBytes ??
+    (exceedsSingleFile(model, singleFileBytes) ? PAGE_BYTES : Number.POSITIVE_INFINITY)
   const tensors = [...model.graph.initializers.values()].filter(
     (tensor) => tensor.strings === undefined && tensor.data.byteLength > 0 && tensor.data.byteLength >= threshold,
   )
   const external = spansOf(basename(path), tensors)
+  const bytes = encodeWithExternal(model, external, singleFileBytes)
   try {
     const [first] = external.values()
     if (first !== undefined) {
@@ -39,7 +45,7 @@ export async function saveModel(path: string, model: Model, options: SaveOptions
       await writeFileSynced(`${dataPath}.new`, Readable.from(contentOf(external)))
       await renameDurably(`${dataPath}.new`, dataPath)
     }
-    await writeFileAtomic(path, encodeWithExternal(model, external))
+    await writeFileAtomic(path, bytes)
   } catch (cause) {
     if (cause instanceof EdgefitError) throw cause
     throw new EdgefitError(`${path}: cannot write here; check the path and its permissions`, {

@@ -2,7 +2,16 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { encodeModel, floatTensor, loadModel, type Model, saveModel } from '../../../shared/onnx/index.ts'
+import {
+  encodeModel,
+  floatTensor,
+  graphValue,
+  loadModel,
+  type Model,
+  node,
+  saveModel,
+  tensorValue,
+} from '../../../shared/onnx/index.ts'
 import { add, relu, smallModel } from './small-model.ts'
 
 let folder: string
@@ -63,6 +72,45 @@ describe('saveModel', () => {
         message: expect.stringContaining('at most 2147483647') as string,
       }),
     )
+  })
+
+  it('moves weights to a data file where they are more than one file holds', async () => {
+    const path = join(folder, 'm.onnx')
+    const large = smallModel([relu('x', 'y')], ['y'], [floatTensor('w', [2048], new Float32Array(2048).fill(3))])
+    const room = 16 * 2 ** 20
+
+    await saveModel(path, large, { singleFileBytes: room + 8192 })
+    expect(await readdir(folder)).toEqual(['m.onnx'])
+    await saveModel(path, large, { singleFileBytes: room + 8191 })
+
+    expect((await readdir(folder)).filter((name) => name.endsWith('.data'))).toHaveLength(1)
+    expect(await loadModel(path)).toEqual(large)
+  })
+
+  it('refuses, before it writes anything, constants of nodes and branches that are more than one file holds', async () => {
+    const path = join(folder, 'm.onnx')
+    const weights = floatTensor('w', [2048], new Float32Array(2048))
+    const constant = node({
+      opType: 'Constant',
+      inputs: [],
+      outputs: ['c'],
+      attributes: { value: tensorValue(weights) },
+    })
+    const branch = smallModel([relu('x', 'b')], ['b'], [weights]).graph
+    const choice = node({
+      opType: 'If',
+      inputs: ['c'],
+      outputs: ['d'],
+      attributes: { then_branch: graphValue(branch) },
+    })
+    for (const inner of [constant, choice]) {
+      const model = smallModel([inner, relu('x', 'y')], ['y'], [])
+      await expect(saveModel(path, model, { singleFileBytes: 16 * 2 ** 20 + 8000 })).rejects.toMatchObject({
+        code: 'MODEL_UNSUPPORTED',
+        message: expect.stringContaining('external data') as string,
+      })
+    }
+    expect(await readdir(folder)).toEqual([])
   })
 
   it('says where it could not write', async () => {
