@@ -5,6 +5,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ run(args: readonly string
   prune: () => import('./prune.ts'),
   ptq: () => import('./ptq.ts'),
   repair: () => import('./repair.ts'),
+  train: () => import('./train.ts'),
   transfer: () => import('./transfer.ts'),
 }
 
