@@ -37,6 +37,7 @@ export async function bench(options: DataOptions, ports: BenchPorts, signal: Abo
       task,
       workDir,
       calibrationThreads,
+      hardwareClass: profile.hardwareClass,
       now,
       monotonicNow,
       limits,

@@ -1,29 +1,35 @@
 import { dirname } from 'node:path'
 import { digestBytes, writeFileAtomic } from '@edgefit/shared/artifact'
 import { recipeDigest } from '@edgefit/shared/model'
-import { describeIo, loadModel } from '@edgefit/shared/onnx'
-import { buildVariant, verifyFusion } from '../compress/index.ts'
+import { describeIo, loadModel, type Model } from '@edgefit/shared/onnx'
+import { type BuildProgress, buildVariant, verifyFusion } from '../compress/index.ts'
+import type { JobOf } from './jobs.ts'
 import { openSession, optimizedGraphIn } from './ort-session.ts'
 import { openSamples } from './samples.ts'
 import type { JobHandlers } from './serve-job.ts'
+import { createTablePredictor } from './table-predictor.ts'
+import { openTrainingPort } from './training-port.ts'
 
 /** Turns a source model and a recipe into a variant on disk. */
 export const build: JobHandlers['build'] = async (job, report) => {
   report('loading')
   const source = await loadModel(job.sourcePath)
-  const { datasetDir, split } = job
+  const { datasetDir, split, recipe, latencyTable } = job
   const samples = await openSamples({ datasetDir, split, which: 'calibration' }, describeIo(source).inputs)
+  const training = await trainingFor(job, source)
   const durationsMs: number[] = []
   let startedMs = performance.now()
   try {
     const variant = await buildVariant({
       source,
-      recipe: job.recipe,
+      recipe,
       calibration: { count: samples.count, batch: ([index = 0]) => samples.feeds(index, 1) },
       openSession,
+      ...(latencyTable && { predictor: createTablePredictor({ ...latencyTable, runtime: recipe.runtime }) }),
+      ...(training && { training: training.port }),
+      ...(job.teacherPath !== undefined && { teacher: await loadModel(job.teacherPath) }),
       threads: job.calibrationThreads,
-      onProgress: ({ index, count, calibration }) =>
-        report('building', (index + (calibration ? calibration.done / calibration.total : 0)) / count),
+      onProgress: (progress) => report('building', (progress.index + shareOfPass(progress)) / progress.count),
       onPass: () => {
         const nowMs = performance.now()
         durationsMs.push(nowMs - startedMs)
@@ -47,6 +53,29 @@ export const build: JobHandlers['build'] = async (job, report) => {
       })),
     }
   } finally {
+    await training?.close()
     await samples.close()
   }
+}
+
+function shareOfPass({ calibration, training }: BuildProgress): number {
+  if (training !== undefined) return training.update / training.updates
+  return calibration === undefined ? 0 : calibration.done / calibration.total
+}
+
+/** Opened only for recipes that train. */
+async function trainingFor(
+  { datasetDir, split, task, recipe, outPath, calibrationThreads }: JobOf<'build'>,
+  source: Model,
+) {
+  if (task === undefined || !recipe.passes.some(({ pass }) => pass === 'fine-tune' || pass === 'quantize-aware'))
+    return undefined
+  return await openTrainingPort({
+    source,
+    datasetDir,
+    split,
+    task,
+    scratchPath: `${outPath}.training`,
+    threads: calibrationThreads,
+  })
 }

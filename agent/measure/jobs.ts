@@ -46,9 +46,15 @@ export const Job = z.discriminatedUnion('kind', [
     datasetDir: z.string(),
     split: SplitSpec,
     recipe: Recipe,
+    /** What outputs mean. Passes that train judge by it, and are refused without. */
+    task: Task.optional(),
+    /** What distillation learns from; absent: the source. */
+    teacherPath: z.string().optional(),
     /** Written whole or not at all. */
     outPath: z.string(),
     calibrationThreads: z.int().positive(),
+    /** Times of operators on this box, for passes that ask for them; without it those fail. */
+    latencyTable: z.strictObject({ folder: z.string(), hardwareClass: z.string() }).optional(),
   }),
   z.strictObject({
     kind: z.literal('tune-runtime'),

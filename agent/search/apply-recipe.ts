@@ -27,6 +27,7 @@ export async function applyRecipe(
     task,
     workDir,
     calibrationThreads,
+    hardwareClass: profile.hardwareClass,
     now,
     monotonicNow,
     limits,

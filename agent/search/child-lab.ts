@@ -15,6 +15,7 @@ export interface ChildLabOptions {
   /** Variants by recipe digest, and what fp32 said of the samples. May be deleted at any time between studies. */
   readonly workDir: string
   readonly calibrationThreads: number
+  readonly hardwareClass: string
   /** Epoch milliseconds. */
   readonly now: () => number
   readonly monotonicNow: () => number
@@ -80,8 +81,18 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
       const known = built.get(key)
       if (known !== undefined) return { ...known, resolved: { ...known.resolved, runtime: recipe.runtime } }
       const outPath = join(variantsDir, `${key}.onnx`)
-      const { sourcePath, calibrationThreads } = options
-      const job = { kind: 'build', sourcePath, datasetDir, split, recipe, outPath, calibrationThreads } as const
+      const { sourcePath, calibrationThreads, hardwareClass } = options
+      const job = {
+        kind: 'build',
+        sourcePath,
+        datasetDir,
+        split,
+        recipe,
+        task: options.task,
+        outPath,
+        calibrationThreads,
+        latencyTable: { folder: join(options.workDir, 'latency'), hardwareClass },
+      } as const
       const result = await runner.run<'build'>(job, run, signal)
       signal.throwIfAborted()
       if (result.kind === 'failed') return result

@@ -41,6 +41,7 @@ export async function fitModel(input: FitInput, ports: FitPorts, signal: AbortSi
     task,
     workDir: input.workDir,
     calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
+    hardwareClass: profile.hardwareClass,
     now: ports.now,
     monotonicNow: ports.monotonicNow,
     limits: ports.limits,

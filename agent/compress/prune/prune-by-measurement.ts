@@ -5,7 +5,7 @@ import type { LatencyPredictor } from '../latency/latency-predictor.ts'
 import { alignedCounts } from './align-counts.ts'
 import { cutPredictor } from './cut-predictor.ts'
 import { dependencyGroups } from './dependency-groups.ts'
-import { outputJudge } from './output-noise.ts'
+import { outputJudge } from './output-judge.ts'
 import {
   type ChannelPruning,
   needsMeasurements,

@@ -53,7 +53,7 @@ export async function layerNoise(input: LayerNoiseInput): Promise<readonly Layer
 const REFERENCE_BYTES = 16 << 20
 
 /** Runs `model` as an application does, until `see` wants no more. */
-async function forEachSample(
+export async function forEachSample(
   { source, openSession, threads, signal }: Sampling,
   model: Model,
   count: number,

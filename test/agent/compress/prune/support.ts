@@ -1,4 +1,13 @@
-import { asFloat32, elementCount, floatTensor, type Model, type Tensor } from '@edgefit/shared/onnx'
+import {
+  asFloat32,
+  elementCount,
+  floatTensor,
+  indexGraph,
+  inferShapes,
+  type Model,
+  type Tensor,
+} from '@edgefit/shared/onnx'
+import type { LatencyPredictor } from '../../../../agent/compress/latency/latency-predictor.ts'
 import { type DependencyGroups, dependencyGroups } from '../../../../agent/compress/prune/dependency-groups.ts'
 import { type PruneChannelsPass, pruneChannels } from '../../../../agent/compress/prune/prune-channels.ts'
 import { randomValues } from '../support/graphs.ts'
@@ -80,4 +89,30 @@ export function withRandomWeights(model: Model): Model {
     }),
   )
   return { ...model, graph: { ...model.graph, initializers } }
+}
+
+/** As a CPU computes it whose kernels work on blocks of `block` channels, and are slower where a block is not full. */
+export function blockPredictor(block = 16): LatencyPredictor & { readonly models: () => number } {
+  let models = 0
+  return {
+    models: () => models,
+    predictMs(candidates) {
+      models += candidates.length
+      return Promise.resolve(candidates.map((model) => blockMs(model, block)))
+    },
+  }
+}
+
+function blockMs(model: Model, block: number): number {
+  const index = indexGraph(inferShapes(model).graph)
+  const padded = (channels: number): number => Math.ceil(channels / block) * block * (channels % block === 0 ? 1 : 1.25)
+  let products = 0
+  for (const { opType, inputs, outputs } of model.graph.nodes) {
+    const [made = 1, read = 1, ...kernel] = index.initializer(inputs[1] ?? '')?.dims ?? []
+    if (opType !== 'Conv') continue
+    const [batch, , ...places] = index.shapeOf(outputs[0] ?? '') ?? []
+    if (batch !== 1) throw new RangeError(`"${outputs[0]}" has no fixed shape`)
+    products += padded(made) * padded(read) * elementCount(kernel) * elementCount(places.map(Number))
+  }
+  return products / 1e6
 }

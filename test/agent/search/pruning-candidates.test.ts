@@ -1,0 +1,61 @@
+import { Recipe } from '@edgefit/shared/model'
+import { describe, expect, it } from 'vitest'
+import { buildVariant } from '../../../agent/compress/index.ts'
+import { pruningCandidates } from '../../../agent/search/pruning-candidates.ts'
+import { blockPredictor } from '../compress/prune/support.ts'
+import { calibrationOn, demoModel, fashionMnist } from '../compress/support/real-models.ts'
+import { openSession } from '../compress/support/runtime.ts'
+
+const input = (operators: Readonly<Record<string, number>>, calibrationSamples = 300) => ({
+  cpu: {
+    architecture: 'x64' as const,
+    model: 'test',
+    features: ['avx512_vnni'],
+    cores: [{ kind: 'test', count: 4, maxMhz: null }],
+    logicalCores: 4,
+    cachesBytes: { l1d: null, l2: null, l3: null },
+  },
+  operators: new Map(Object.entries(operators)),
+  calibrationSamples,
+  runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true },
+})
+
+describe('pruning recipes to try', () => {
+  it('are few, gentlest first, each in float32 and quantized', () => {
+    const labels = pruningCandidates(input({ Conv: 3 })).map(({ label }) => label)
+    expect(labels).toEqual([
+      'pruned to save 10 %',
+      expect.stringMatching(/^pruned to save 10 %, static int8 /),
+      'pruned to save 20 %',
+      expect.stringMatching(/^pruned to save 20 %, static int8 /),
+      'pruned to save 35 %',
+      expect.stringMatching(/^pruned to save 35 %, static int8 /),
+    ])
+  })
+
+  it('are recipes as the schema has them', () => {
+    for (const recipe of pruningCandidates(input({ Conv: 3, BatchNormalization: 3 }))) {
+      expect(Recipe.parse(recipe)).toEqual(recipe)
+      expect(recipe.passes.slice(0, 2).map(({ pass }) => pass)).toEqual(['fold-batch-norm', 'prune-channels'])
+    }
+  })
+
+  it('are none for a model without layers', () => {
+    expect(pruningCandidates(input({ Add: 3, LSTM: 1 }))).toEqual([])
+  })
+
+  it('build from few calibration samples', async () => {
+    const samples = 4
+    const [, recipe] = pruningCandidates(input({ Conv: 15 }, samples))
+    const { resolved } = await buildVariant({
+      source: demoModel('fashion-resnet14'),
+      recipe: recipe ?? Recipe.parse({}),
+      calibration: calibrationOn(fashionMnist(), samples),
+      openSession,
+      predictor: blockPredictor(),
+      threads: 1,
+      signal: new AbortController().signal,
+    })
+    expect(resolved.passes).toMatchObject([{ keep: expect.anything() }, { ranges: expect.anything() }])
+  })
+})
