@@ -7,6 +7,7 @@ import { recurrentRules } from './recurrent.ts'
 import { reductionRules } from './reduction.ts'
 import { resizeRules } from './resize.ts'
 import type { Rule } from './rule.ts'
+import { samplingRules } from './sampling.ts'
 import { selectionRules } from './selection.ts'
 import { sourceRules } from './source.ts'
 import { windowedRules } from './windowed.ts'
@@ -21,6 +22,7 @@ const RULES: ReadonlyMap<string, Rule> = new Map(
     ...recurrentRules,
     ...reductionRules,
     ...resizeRules,
+    ...samplingRules,
     ...selectionRules,
     ...sourceRules,
     ...windowedRules,

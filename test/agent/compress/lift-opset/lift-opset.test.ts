@@ -7,15 +7,19 @@ import {
   int64Tensor,
   intsValue,
   intValue,
+  type Model,
   type Node,
   stringValue,
   type Tensor,
 } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
+import { foldBatchNorm } from '../../../../agent/compress/fold-batch-norm.ts'
 import { liftOpset } from '../../../../agent/compress/lift-opset/lift-opset.ts'
 import { controlFlowFeeds, controlFlowModel } from '../support/control-flow.ts'
 import { modelOf, op, randomTensor, randomValues } from '../support/graphs.ts'
-import { float32, relativeError, run } from '../support/runtime.ts'
+import { demoModel } from '../support/real-models.ts'
+import { float32, operatorCounts, optimized, relativeError, run } from '../support/runtime.ts'
+import { quantized } from '../support/static.ts'
 
 interface Case {
   readonly opset: number
@@ -276,9 +280,6 @@ function feedsFor({ dims }: Case) {
   return { x: float32(dims, randomValues(count, 3)) }
 }
 
-/** Operators without a rule for shapes. */
-const SHAPE_UNKNOWN = /GridSample|RoiAlign|DFT/
-
 describe('lifting the opset', () => {
   it.each(
     Object.entries(CASES).flatMap(([name, given]) =>
@@ -302,7 +303,14 @@ describe('lifting the opset', () => {
     if (shape !== undefined) {
       for (const [axis, dim] of shape.entries()) if (typeof dim === 'number') expect(dim).toBe(after['y']?.dims[axis])
     }
-    expect(shape?.every((dim) => typeof dim === 'number') ?? false).toBe(!SHAPE_UNKNOWN.test(name))
+    expect(shape?.every((dim) => typeof dim === 'number')).toBe(true)
+  })
+
+  it('keeps integer kernels integer', async () => {
+    const source = foldBatchNorm(demoModel('fashion-resnet14')).model
+    const feeds = { input: float32([1, 1, 28, 28], randomValues(784, 1)) }
+    const executed = async (model: Model) => operatorCounts(await optimized((await quantized(model, feeds)).model))
+    expect(await executed(liftOpset(source, 21))).toEqual(await executed(source))
   })
 
   it('keeps the meaning of Softmax where no shape is known', async () => {
