@@ -7,7 +7,7 @@ import type { OperatorTime } from '../compress/latency/latency-table.ts'
 import { emptyModel, repeatedOperator, type TimedModel } from '../compress/latency/repeated-operator.ts'
 import { madeUpFeeds } from './made-up-feeds.ts'
 import { type LoadedModel, loadExecuted, type Query } from './ort-session.ts'
-import { clamp, quietestBlocks } from './quietest-block.ts'
+import { clamp, type Quietest, quietestBlocks } from './quietest-block.ts'
 
 /** One operator to time, as `operatorAlone` cuts it out. */
 export interface OperatorCase {
@@ -59,13 +59,14 @@ export async function timeOperators(
     for (const { loaded } of timed.splice(0)) await loaded.release()
   }
   const timeOpened = async () => {
-    const [emptyRun, ...runs] = await quietestBlocks(
+    const blocks = await quietestBlocks(
       [empty, ...timed].map(({ query }) => query),
       signal,
     )
-    emptyRunMs = Math.min(emptyRunMs, emptyRun?.ms ?? 0)
+    const [emptyMs = 0, ...runsMs] = blocks.map((block) => undisturbedMs(block, runtime))
+    emptyRunMs = Math.min(emptyRunMs, emptyMs)
     for (const [at, { key, copies }] of timed.entries()) {
-      times[key] = { ms: Math.max(0, (runs[at]?.ms ?? 0) - emptyRunMs) / copies }
+      times[key] = { ms: Math.max(0, (runsMs[at] ?? 0) - emptyRunMs) / copies }
     }
     await release()
   }
@@ -91,6 +92,14 @@ export async function timeOperators(
     await release()
     await empty.loaded.release()
   }
+}
+
+/**
+ * On one thread nothing waits, so that the CPU time of a run is what it would take undisturbed. Where others always take
+ * turns with this process, as in runs longer than the kernel's time slice on a busy box, that is closer than the clock.
+ */
+function undisturbedMs({ ms, cpuMs }: Quietest, { intraOpThreads }: RuntimeSettings): number {
+  return intraOpThreads === 1 ? Math.min(ms, cpuMs) : ms
 }
 
 interface Opened {

@@ -2,6 +2,9 @@ import type { Model } from '@edgefit/shared/onnx'
 
 /** Predicts how long models run on this box, from operators measured one by one. */
 export interface LatencyPredictor {
-  /** Milliseconds of one run of each model (static shapes; batch 1). Measures what is not in the table yet. */
+  /**
+   * Milliseconds of one run of each model (static shapes; batch 1), on a box that does nothing else. Measures what is not
+   * in the table yet. Operators that cannot be timed count for nothing.
+   */
   predictMs(models: readonly Model[], signal: AbortSignal): Promise<readonly number[]>
 }
