@@ -1,4 +1,4 @@
-import { intAttribute, intsAttribute, intsValue, intValue, stringAttribute } from '@edgefit/shared/onnx'
+import { intAttribute, intsAttribute, intsValue, intValue, type Node, stringAttribute } from '@edgefit/shared/onnx'
 import type { Emitter } from '../emitter.ts'
 import type { GradientRequest, GradientRule, GradientRules } from '../gradient-rule.ts'
 import { sumToShape } from './broadcast.ts'
@@ -22,6 +22,7 @@ export const layoutRules: GradientRules = {
     sumToShape(emit, g, shapeOf(node.outputs[0] ?? ''), shapeOf(node.inputs[0] ?? '')),
   ],
   Tile: tile,
+  Resize: resize,
   DepthToSpace: depthToSpace,
   SpaceToDepth: ({ node, outputGradients: [g = ''], emit }) => [
     emit.add('DepthToSpace', [g], { blocksize: intValue(intAttribute(node, 'blocksize', 1)) }),
@@ -87,12 +88,37 @@ function tile(request: GradientRequest): ReturnType<GradientRule> {
     g,
     shape.flatMap((length, axis) => [repeats[axis] ?? 1, length]),
   )
-  const sum = emit.reduceSum(
-    copies,
-    shape.map((_, axis) => 2 * axis),
-    false,
+  return [sumOfPairs(emit, copies, shape.length, 0)]
+}
+
+/** Enlarged by a whole factor to the nearest element, each becomes a block. */
+function resize({ node, outputGradients: [g = ''], shapeOf, emit }: GradientRequest): ReturnType<GradientRule> {
+  const shape = shapeOf(node.inputs[0] ?? '')
+  const factors = shapeOf(node.outputs[0] ?? '').map((length, axis) => length / (shape[axis] ?? 1))
+  if (!isBlockwise(node) || !factors.every(Number.isInteger)) {
+    return { refused: 'it does more than repeat elements a whole number of times' }
+  }
+  const blocks = emit.reshape(
+    g,
+    shape.flatMap((length, axis) => [length, factors[axis] ?? 1]),
   )
-  return [sum]
+  return [sumOfPairs(emit, blocks, shape.length, 1)]
+}
+
+/** Whether every place of a block is nearest to the element that the block stands for, however large it is. */
+function isBlockwise(node: Node): boolean {
+  if (stringAttribute(node, 'mode', 'nearest') !== 'nearest') return false
+  const rounding = stringAttribute(node, 'nearest_mode', 'round_prefer_floor')
+  const coordinates = stringAttribute(node, 'coordinate_transformation_mode', 'half_pixel')
+  return coordinates === 'asymmetric'
+    ? rounding === 'floor'
+    : coordinates === 'half_pixel' && rounding.startsWith('round')
+}
+
+/** Of a value whose axes come in pairs, summed over one of each. */
+function sumOfPairs(emit: Emitter, value: string, pairs: number, which: 0 | 1): string {
+  const axes = Array.from({ length: pairs }, (_, pair) => 2 * pair + which)
+  return emit.reduceSum(value, axes, false)
 }
 
 function depthToSpace({ node, outputGradients: [g = ''], emit }: GradientRequest): ReturnType<GradientRule> {

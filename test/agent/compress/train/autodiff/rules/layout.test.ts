@@ -68,6 +68,21 @@ const cases: Readonly<Record<string, GradientCase>> = {
   },
   Expand: { nodes: [op('Expand', 'x to -> y')], inputs: { x: [3, 1] }, constants: [ints('to', 2, 1, 4)] },
   Tile: { nodes: [op('Tile', 'x repeats -> y')], inputs: { x: [2, 3] }, constants: [ints('repeats', 3, 2)] },
+  Resize: {
+    nodes: [op('Resize', 'x _ scales -> y')],
+    inputs: { x: [1, 2, 2, 3] },
+    constants: [floatTensor('scales', [4], Float32Array.of(1, 1, 2, 3))],
+  },
+  'Resize to a size, from the left': {
+    nodes: [
+      op('Resize', 'x _ _ sizes -> y', {
+        coordinate_transformation_mode: stringValue('asymmetric'),
+        nearest_mode: stringValue('floor'),
+      }),
+    ],
+    inputs: { x: [1, 1, 2, 2] },
+    constants: [ints('sizes', 1, 1, 6, 4)],
+  },
   DepthToSpace: {
     nodes: [op('DepthToSpace', 'x -> y', { blocksize: intValue(2) })],
     inputs: { x: [1, 8, 1, 2] },
@@ -82,6 +97,14 @@ const refused: Readonly<Record<string, Pick<GradientCase, 'nodes' | 'constants'>
   'Pad by reflection': {
     nodes: [op('Pad', 'x pads -> y', { mode: stringValue('reflect') })],
     constants: [ints('pads', 1, 0, 0, 0, 0, 0, 0, 0)],
+  },
+  'Resize by a broken factor': {
+    nodes: [op('Resize', 'x _ _ sizes -> y')],
+    constants: [ints('sizes', 1, 4, 3, 3)],
+  },
+  'Resize between elements': {
+    nodes: [op('Resize', 'x _ _ sizes -> y', { mode: stringValue('linear') })],
+    constants: [ints('sizes', 1, 4, 4, 4)],
   },
   'DepthToSpace by columns and rows': {
     nodes: [op('DepthToSpace', 'x -> y', { blocksize: intValue(2), mode: stringValue('CRD') })],

@@ -18,6 +18,11 @@ const cases: Readonly<Record<string, GradientCase>> = {
     nodes: [op('LayerNormalization', 'x scale bias -> y', { epsilon: floatValue(0.5) })],
     inputs: { x: [3, 4], scale: [4], bias: [4] },
   },
+  'of opset 18': {
+    nodes: [op('LayerNormalization', 'x scale bias -> y')],
+    inputs: { x: [3, 4], scale: [4], bias: [4] },
+    opset: 18,
+  },
   'whose mean is an output already': {
     nodes: [op('LayerNormalization', 'x scale bias -> y mean')],
     inputs: { x: [3, 4], scale: [4], bias: [4] },
