@@ -1,4 +1,4 @@
-import { loadModel as loadGraph, operatorHistogram } from '@edgefit/shared/onnx'
+import { type Model, operatorHistogram } from '@edgefit/shared/onnx'
 import type { LoadedModel } from './ort-session.ts'
 import type { Samples } from './samples.ts'
 import { outputNumbers } from './scoring.ts'
@@ -13,11 +13,10 @@ const TOLERANCE_RATIO = 1e-3
  * How many samples to evaluate at once: several only where that gives what one at a time gives, since one at a time is
  * how the model will serve. Dynamic quantization takes its scale from the whole batch, and graphs may mix samples.
  */
-export async function batchFor(path: string, model: LoadedModel, samples: Samples): Promise<number> {
+export async function batchFor(graph: Model, model: LoadedModel, samples: Samples): Promise<number> {
   const size = Math.min(PROBE_SAMPLES, samples.count)
   if (!samples.batchable || size < 2) return 1
-  const operators = operatorHistogram(await loadGraph(path))
-  if ([...operators.keys()].some((operator) => operator.includes('DynamicQuantize'))) return 1
+  if ([...operatorHistogram(graph).keys()].some((operator) => operator.includes('DynamicQuantize'))) return 1
   return (await sameInBatch(model, samples, size)) ? BATCH : 1
 }
 

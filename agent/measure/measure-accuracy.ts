@@ -1,4 +1,5 @@
 import { digestFile } from '@edgefit/shared/artifact'
+import { loadModel as loadGraph } from '@edgefit/shared/onnx'
 import { accuracyFigures } from './accuracy-figures.ts'
 import { batchFor } from './batching.ts'
 import type { JobOf, Loadable } from './jobs.ts'
@@ -42,7 +43,7 @@ async function verdictsOf(
   const samples = await openSamples(ref, model.inputs)
   try {
     const count = Math.min(samples.count, maxSamples ?? samples.count)
-    const batch = await batchFor(path, model, samples)
+    const batch = await batchFor(await loadGraph(path), model, samples)
     return await evaluate(model, samples, { task, score, batch, count }, (fraction) => report('evaluating', fraction))
   } finally {
     await samples.close()

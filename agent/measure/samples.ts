@@ -30,35 +30,43 @@ export interface Samples {
   close(): Promise<void>
 }
 
+/** Samples in any order, several times where wanted. */
+export interface IndexedSamples extends Samples {
+  /** As {@link Samples.feeds}. */
+  feedsAt(positions: readonly number[]): Promise<Feeds>
+  /** As {@link Samples.labels}. */
+  labelsAt(positions: readonly number[]): Promise<Float64Array>
+}
+
 /**
  * @throws EdgefitError as `openDataset` and `splitIndices` do; DATASET_MISMATCH when an array does not fit its input.
  * The full check with all its advice was made when the dataset was accepted.
  */
-export async function openSamples(ref: SamplesRef, inputs: readonly TensorSpec[]): Promise<Samples> {
+export async function openSamples(ref: SamplesRef, inputs: readonly TensorSpec[]): Promise<IndexedSamples> {
   const dataset = await openDataset(ref.datasetDir)
   try {
     const rows = splitIndices(dataset.count, ref.split)[ref.which]
     const layouts = inputs.map((input) => ({ input, layout: layoutOf(dataset, input) }))
+    const feedsOf = async (indices: Uint32Array): Promise<Feeds> => {
+      const feeds: Record<string, Feeds[string]> = {}
+      for (const { input, layout } of layouts) {
+        const data = await dataset.readRows(input.name, indices)
+        const { shape } = specOf(dataset, input)
+        const dims = layout.kind === 'batched' ? [indices.length, ...shape] : shape
+        feeds[input.name] = { type: input.type, dims, data }
+      }
+      return feeds
+    }
+    const rowsAt = (positions: readonly number[]): Uint32Array => Uint32Array.from(positions, (at) => rows[at] ?? 0)
     return {
       count: rows.length,
       // A model may name an input as datasets name their labels.
       hasLabels: dataset.hasLabels && inputs.every(({ name }) => name !== LABELS),
       batchable: layouts.every(({ layout }) => layout.kind === 'batched' && layout.largestBatch === undefined),
-      async feeds(start, size) {
-        const indices = rows.subarray(start, start + size)
-        const feeds: Record<string, Feeds[string]> = {}
-        for (const { input, layout } of layouts) {
-          const data = await dataset.readRows(input.name, indices)
-          const { shape } = specOf(dataset, input)
-          feeds[input.name] = {
-            type: input.type,
-            dims: layout.kind === 'batched' ? [indices.length, ...shape] : shape,
-            data,
-          }
-        }
-        return feeds
-      },
+      feeds: (start, size) => feedsOf(rows.subarray(start, start + size)),
       labels: (start, size) => dataset.labels(rows.subarray(start, start + size)),
+      feedsAt: (positions) => feedsOf(rowsAt(positions)),
+      labelsAt: (positions) => dataset.labels(rowsAt(positions)),
       close: () => dataset.close(),
     }
   } catch (error) {

@@ -6,5 +6,7 @@ export const SplitSpec = z.strictObject({
   calibration: z.int().positive(),
   tuning: z.int().positive(),
   evaluation: z.int().positive(),
+  /** What weights are trained on; absent: the calibration samples. */
+  training: z.int().positive().optional(),
 })
 export type SplitSpec = z.infer<typeof SplitSpec>

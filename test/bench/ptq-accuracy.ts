@@ -1,3 +1,4 @@
+import { loadModel as loadGraph } from '@edgefit/shared/onnx'
 import { accuracyFigures } from '../../agent/measure/accuracy-figures.ts'
 import { batchFor } from '../../agent/measure/batching.ts'
 import { loadModel } from '../../agent/measure/ort-session.ts'
@@ -28,7 +29,7 @@ export async function verdictsOf(path: string, rows: Rows): Promise<Verdicts> {
   const model = await loadModel(path, RUNTIME)
   const samples = inMemory(rows)
   try {
-    const batch = await batchFor(path, model, samples)
+    const batch = await batchFor(await loadGraph(path), model, samples)
     const plan = { task: TASK, score: await scorerFor(TASK), batch, count: samples.count }
     return await evaluate(model, samples, plan, () => undefined)
   } finally {

@@ -96,7 +96,7 @@ describe('evaluating in batches', () => {
   async function batchOf(path: string) {
     const model = await loadModel(path, runtime)
     const samples = await openSamples({ datasetDir, split, which: 'tuning' }, model.inputs)
-    const batch = await batchFor(path, model, samples)
+    const batch = await batchFor(await loadGraph(path), model, samples)
     await samples.close()
     await model.release()
     return batch

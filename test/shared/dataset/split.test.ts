@@ -29,6 +29,28 @@ describe('defaultSplit', () => {
   })
 })
 
+describe('a split for training', () => {
+  it('sets half of the samples aside, which no other part has', () => {
+    const spec = defaultSplit(1000, 3, true)
+    expect(spec).toEqual({ seed: 3, training: 500, calibration: 50, tuning: 150, evaluation: 300 })
+    const parts = splitIndices(1000, spec)
+    const all = [...parts.training, ...parts.calibration, ...parts.tuning, ...parts.evaluation]
+    expect(new Set(all).size).toBe(1000)
+  })
+
+  it('trains on the calibration samples where it has none of its own', () => {
+    const parts = splitIndices(100, defaultSplit(100))
+    expect(parts.training).toEqual(parts.calibration)
+  })
+
+  it('refuses more than there is', () => {
+    const spec = { seed: 0, calibration: 5, tuning: 5, evaluation: 5, training: 6 }
+    expect(() => splitIndices(20, spec)).toThrow(
+      expect.objectContaining({ code: 'DATASET_INVALID', message: expect.stringContaining('5 + 5 + 5 + 6 = 21') }),
+    )
+  })
+})
+
 describe('splitIndices', () => {
   it('gives disjoint parts of the asked sizes, within the dataset', () => {
     const part = fc.integer({ min: 1, max: 50 })

@@ -1,0 +1,75 @@
+import type { RuntimeSettings, SplitSpec, Task } from '@edgefit/shared/model'
+import { describeIo, encodeModel, type Model } from '@edgefit/shared/onnx'
+import type { TrainingPort } from '../compress/index.ts'
+import { accuracyFigures } from './accuracy-figures.ts'
+import { batchFor } from './batching.ts'
+import { loadModelBytes } from './ort-session.ts'
+import { openSamples, type Samples } from './samples.ts'
+import { scorerFor } from './scoring.ts'
+import { evaluate, type Verdicts } from './verdicts.ts'
+
+export interface TrainingPortOptions {
+  readonly source: Model
+  readonly datasetDir: string
+  readonly split: SplitSpec
+  readonly task: Task
+  /** Names of files that let training go on after a crash begin so. */
+  readonly scratchPath: string
+  readonly threads: number
+}
+
+/** Training samples, and the tuning split to judge by, for passes that train. `close` is the last call. */
+export async function openTrainingPort(
+  options: TrainingPortOptions,
+): Promise<{ readonly port: TrainingPort; close(): Promise<void> }> {
+  const { source, datasetDir, split, task, scratchPath } = options
+  const { inputs } = describeIo(source)
+  const training = await openSamples({ datasetDir, split, which: 'training' }, inputs)
+  const tuning = await openSamples({ datasetDir, split, which: 'tuning' }, inputs)
+  const judge = await tuningJudge(options, tuning)
+  return {
+    port: {
+      data: {
+        count: training.count,
+        hasLabels: training.hasLabels,
+        feeds: training.feedsAt,
+        labels: training.labelsAt,
+      },
+      judge,
+      scratchPath,
+      dataKey: JSON.stringify([datasetDir, split, task]),
+      monotonicNow: () => performance.now(),
+    },
+    async close() {
+      await training.close()
+      await tuning.close()
+    },
+  }
+}
+
+async function tuningJudge(
+  { source, task, threads }: TrainingPortOptions,
+  tuning: Samples,
+): Promise<(model: Model) => Promise<number>> {
+  const score = await scorerFor(task)
+  const runtime: RuntimeSettings = { intraOpThreads: threads, allowSpinning: false, memoryArena: true }
+  const labels = tuning.hasLabels && task.kind === 'binary-score' ? await tuning.labels(0, tuning.count) : null
+  let baseline: Verdicts | undefined
+
+  async function verdictsOf(model: Model): Promise<Verdicts> {
+    const loaded = await loadModelBytes(encodeModel(model), runtime)
+    try {
+      const batch = await batchFor(model, loaded, tuning)
+      return await evaluate(loaded, tuning, { task, score, batch, count: tuning.count }, () => undefined)
+    } finally {
+      await loaded.release()
+    }
+  }
+
+  return async (model) => {
+    const variant = await verdictsOf(model)
+    // Where nothing else says what is right, fp32 does.
+    if (variant.right === null && labels === null) baseline ??= await verdictsOf(source)
+    return accuracyFigures({ task, labels, variant, baseline: baseline ?? variant }).accuracy.value
+  }
+}
