@@ -1,6 +1,7 @@
 import {
   editGraph,
   elementCount,
+  floatAttribute,
   type GraphIndex,
   indexGraph,
   inferShapes,
@@ -10,11 +11,9 @@ import {
   type Node,
 } from '@edgefit/shared/onnx'
 import { createEmitter, type Emitter } from '../autodiff/emitter.ts'
+import { algebra } from '../autodiff/rules/algebra.ts'
 import { type Correlation, correlationOf } from '../autodiff/rules/convolution-geometry.ts'
-import { joinedPairs } from '../autodiff/rules/window-pairs.ts'
-
-/** Up to this many pairs of an input and an output place, a depthwise convolution is faster as a product over all pairs. */
-const FEW_PAIRS = 4096
+import { hasFewPairs, joinedPairs } from '../autodiff/rules/window-pairs.ts'
 
 const ELEMENTWISE: ReadonlySet<string> = new Set(
   'Clip Elu Erf Gelu HardSigmoid HardSwish LeakyRelu Mish Relu Sigmoid Softplus Tanh'.split(' '),
@@ -76,6 +75,7 @@ function rewritten(layouts: Layouts, node: Node): string | undefined {
   const elementwise =
     ELEMENTWISE.has(node.opType) || (BY_ONE_NUMBER.has(node.opType) && node.inputs.slice(1).every(single))
   if (elementwise && major.has(first)) return repeated(emit, node, [majorOf(layouts, first), ...node.inputs.slice(1)])
+  if (node.opType === 'BatchNormalization' && major.has(first)) return normalized(layouts, node)
   if (OF_EQUAL_SHAPES.has(node.opType) && node.inputs.some((value) => major.has(value))) {
     const equal = node.inputs.every((value) => shapeOf(index, value)?.join() === shape.join())
     return equal
@@ -94,8 +94,9 @@ function isPointwise({ group, kernel, strides, padsBegin, padsEnd }: Correlation
   return group === 1 && plain && [...padsBegin, ...padsEnd].every((pad) => pad === 0)
 }
 
-function isSmallDepthwise({ group, channels, filters, large, small }: Correlation): boolean {
-  return group === channels && group === filters && elementCount(large) * elementCount(small) <= FEW_PAIRS
+function isSmallDepthwise(correlation: Correlation): boolean {
+  const { group, channels, filters } = correlation
+  return group === channels && group === filters && hasFewPairs(correlation)
 }
 
 function pointwise(layouts: Layouts, { inputs }: Node, { filters, channels }: Correlation): string {
@@ -122,6 +123,17 @@ function depthwise(layouts: Layouts, { inputs }: Node, correlation: Correlation)
   ])
   const flat = emit.reshape(product, [channels, batch * (to ?? 1)])
   return bias === '' ? flat : emit.add('Add', [flat, emit.reshape(bias, [channels, 1])])
+}
+
+/** (x − mean) / √(variance + epsilon) · scale + bias; of one output, so that its statistics are constant. */
+function normalized(layouts: Layouts, node: Node): string {
+  const { add, div, mul, pow, sub } = algebra(layouts.emit)
+  const [x = '', ...parameters] = node.inputs
+  const [scale = '', bias = '', mean = '', variance = ''] = parameters.map((value) =>
+    layouts.emit.reshape(value, [-1, 1]),
+  )
+  const factor = div(scale, pow(add(variance, floatAttribute(node, 'epsilon', 1e-5)), 0.5))
+  return add(mul(sub(majorOf(layouts, x), mean), factor), bias)
 }
 
 function globalAverage(layouts: Layouts, value: string): string {

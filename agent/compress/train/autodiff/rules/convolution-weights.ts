@@ -2,13 +2,11 @@ import { elementCount, intsValue, intValue } from '@edgefit/shared/onnx'
 import type { Emitter } from '../emitter.ts'
 import type { Correlation } from './convolution-geometry.ts'
 import { of, tapsOf } from './window-geometry.ts'
-import { joinedPairs } from './window-pairs.ts'
+import { hasFewPairs, joinedPairs } from './window-pairs.ts'
 import { padded, underTap } from './window-slices.ts'
 
 /** Groups of so few channels leave the columns of a product per tap too narrow; their taps are stacked into one. */
 const NARROW_GROUP = 4
-/** Up to this many pairs of an input and an output place, one product over all of them is the fastest for depthwise. */
-const FEW_PAIRS = 4096
 /** The pairs along the last axis alone may take this many times the room of the input. */
 const PAIRS_TO_INPUT = 4
 
@@ -73,8 +71,9 @@ function byStackedTaps(emit: Emitter, correlation: Correlation, large: string, s
 }
 
 /** How many of the last spatial axes {@link byPairs} takes whole; 0 where it does not pay. */
-function pairAxesOf({ large, small, batch }: Correlation): number {
-  if (elementCount(large) * elementCount(small) <= FEW_PAIRS) return large.length
+function pairAxesOf(correlation: Correlation): number {
+  const { large, small, batch } = correlation
+  if (hasFewPairs(correlation)) return large.length
   const pairs = of(large, large.length - 1) * of(small, small.length - 1)
   return pairs <= PAIRS_TO_INPUT * batch * elementCount(large) ? 1 : 0
 }

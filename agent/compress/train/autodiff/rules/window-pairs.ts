@@ -1,6 +1,13 @@
 import { elementCount, floatTensor, type Tensor } from '@edgefit/shared/onnx'
 import { of, tapsOf, type WindowGeometry } from './window-geometry.ts'
 
+const FEW_PAIRS = 4096
+
+/** Whether a depthwise convolution is fastest as a product over all pairs of a place it reads and one it makes. */
+export function hasFewPairs({ large, small }: WindowGeometry): boolean {
+  return elementCount(large) * elementCount(small) <= FEW_PAIRS
+}
+
 /**
  * Which tap of the kernel joins which pair of places: [places of large · places of small, taps], of ones and zeros, on
  * the spatial axes from `firstAxis` on. A row without a one is a pair that no tap joins.

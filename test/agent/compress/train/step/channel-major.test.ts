@@ -66,6 +66,15 @@ const cases: readonly Case[] = [
     outputs: ['y', 'r', 's'],
   },
   {
+    name: 'batch normalization between',
+    nodes: [op('Conv', 'x w b -> a'), op('BatchNormalization', 'a g h m v -> n'), op('Relu', 'n -> y')],
+    constants: [
+      ...pointwise,
+      ...['g', 'h', 'm'].map((name, at) => randomTensor(name, [6], 6 + at)),
+      floatTensor('v', [6], Float32Array.of(0.1, 0.2, 0.5, 1, 2, 3)),
+    ],
+  },
+  {
     name: 'a sum with a value in the other layout',
     nodes: [op('Conv', 'x w b -> a'), op('Relu', 'x -> r'), op('Add', 'r a -> y')],
     constants: [randomTensor('w', [8, 8, 1, 1], 1), randomTensor('b', [8], 2)],
