@@ -5,7 +5,7 @@ import { operatorKey } from '../compress/latency/operator-key.ts'
 import { type LatencyPrediction, predictLatency } from '../compress/latency/predict-latency.ts'
 import { operatorAlone } from '../compress/latency/repeated-operator.ts'
 import { executedGraphIn } from './executed-graph.ts'
-import { openLatencyTable } from './latency-table-file.ts'
+import { type LatencyTableFile, openLatencyTable } from './latency-table-file.ts'
 import { type OperatorCase, timeOperators } from './operator-timing.ts'
 import { runtimeVersion } from './runtime-version.ts'
 
@@ -38,12 +38,14 @@ const BYTES_AT_ONCE = 128 * 2 ** 20
  * DISK_FULL
  */
 export function createTablePredictor({ folder, hardwareClass, runtime }: TablePredictorOptions): TablePredictor {
-  const file = openLatencyTable(folder, { hardwareClass, runtimeVersion: runtimeVersion(), runtime })
+  let opened: LatencyTableFile | undefined
   const executedGraph = executedGraphIn(folder, runtime)
   // As first seen, though the table may come to know better: what is predicted for two models has to be comparable.
   let emptyRunMs: number | null = null
 
   async function predict(models: readonly Model[], signal: AbortSignal): Promise<readonly TablePrediction[]> {
+    opened ??= openLatencyTable(folder, { hardwareClass, runtimeVersion: runtimeVersion(), runtime })
+    const file = opened
     const pending = new Map<string, OperatorCase>()
     let pendingBytes = 0
     const settle = async (): Promise<void> => {
