@@ -50,11 +50,11 @@ export function createTablePredictor({ folder, hardwareClass, runtime }: TablePr
     let pendingBytes = 0
     const settle = async (): Promise<void> => {
       if (pending.size === 0) return
-      const { emptyRunMs, times } = await timeOperators([...pending.values()], runtime, {
+      const timed = await timeOperators([...pending.values()], runtime, {
         guarded: file.guarded,
         signal,
       })
-      await file.add(emptyRunMs, times)
+      await file.add(timed.emptyRunMs, timed.times)
       pending.clear()
       pendingBytes = 0
     }
