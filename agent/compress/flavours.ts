@@ -7,6 +7,8 @@ export interface QuantizationFlavour {
   readonly name: string
   readonly activations: { readonly type: QuantizedType }
   readonly weights: { readonly type: 'int8'; readonly reducedRange: boolean }
+  /** Whether a first convolution of few inputs is better left in float. */
+  readonly floatStem: boolean
   /** The multiply-add of this CPU saturates with it: only an accuracy measured on it counts. */
   readonly mayOverflow: boolean
 }
@@ -15,9 +17,10 @@ const S8S8: QuantizationFlavour = {
   name: 'S8S8',
   activations: { type: 'int8' },
   weights: { type: 'int8', reducedRange: false },
+  floatStem: false,
   mayOverflow: false,
 }
-const U8S8: QuantizationFlavour = { ...S8S8, name: 'U8S8', activations: { type: 'uint8' } }
+const U8S8: QuantizationFlavour = { ...S8S8, name: 'U8S8', activations: { type: 'uint8' }, floatStem: true }
 const U8S7: QuantizationFlavour = {
   ...U8S8,
   name: 'U8S8 with 7-bit weights',

@@ -63,7 +63,7 @@ export function quantizationCandidates(input: CandidateInput): Recipe[] {
   })
 
   const flavours = quantizationFlavours(input.cpu)
-  const statics = flavours.flatMap(({ name, activations, weights }) =>
+  const statics = flavours.flatMap(({ name, activations, weights, floatStem }) =>
     calibrations(samples).map((calibration) =>
       recipe(`static int8 ${name}, ${calibrationLabel(calibration)}`, {
         pass: 'quantize-static',
@@ -71,6 +71,7 @@ export function quantizationCandidates(input: CandidateInput): Recipe[] {
         weights: { ...weights, perChannel: true },
         calibration,
         exclude: [],
+        ...(floatStem ? { floatStem } : {}),
       }),
     ),
   )

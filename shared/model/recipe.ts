@@ -101,6 +101,11 @@ const QuantizeStatic = z.strictObject({
     z.strictObject({ method: z.literal('mse'), samples: z.int().min(1) }),
   ]),
   exclude: z.array(z.string()).default([]),
+  /**
+   * Leave the first convolution in float where it has few inputs an output. On x64 its integer kernel is no faster, and
+   * the model's input needs no quantizing.
+   */
+  floatStem: z.boolean().optional(),
   /** Layers to leave in float besides. In a resolved recipe their names are in `exclude`, and this is gone. */
   leaveInFloat: LeaveInFloat.optional(),
   /** Present in a resolved recipe: calibration is then skipped and the bytes are the same anywhere. */

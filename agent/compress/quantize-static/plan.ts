@@ -48,9 +48,9 @@ export interface QuantizationPlan {
  * @throws EdgefitError RECIPE_INVALID when `exclude` names a node that is not there; MODEL_UNSUPPORTED when no layer can
  * be quantized.
  */
-export function planQuantization(graph: Graph, exclude: readonly string[]): QuantizationPlan {
+export function planQuantization(graph: Graph, exclude: readonly string[], floatStem = false): QuantizationPlan {
   refuseUnknownNodes(graph, exclude)
-  const selection = selectNodes(graph, new Set(exclude))
+  const selection = selectNodes(graph, new Set(exclude), floatStem)
   const notes = notesOn(graph, selection)
   const layers = selection.nodes.flatMap((node): readonly LayerPlan[] => {
     const role = selection.roleOf(node)

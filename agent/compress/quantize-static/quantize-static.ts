@@ -19,6 +19,8 @@ export interface StaticQuantization {
 export interface QuantizeStaticOptions extends InsertOptions {
   /** Labels of nodes to leave in float. */
   readonly exclude: readonly string[]
+  /** Leave the first convolution in float where it has few inputs an output: the integer kernel is no faster there on x64. */
+  readonly floatStem?: boolean | undefined
 }
 
 /**
@@ -29,7 +31,7 @@ export interface QuantizeStaticOptions extends InsertOptions {
  */
 export function quantizeStatic(model: Model, options: QuantizeStaticOptions): StaticQuantization {
   const prepared = prepareForQuantization(model)
-  const plan = planQuantization(prepared.graph, options.exclude)
+  const plan = planQuantization(prepared.graph, options.exclude, options.floatStem)
   return {
     prepared,
     observe: tensorsToObserve(plan),

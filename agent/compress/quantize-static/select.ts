@@ -1,4 +1,4 @@
-import { type Graph, type GraphIndex, indexGraph, type Node } from '@edgefit/shared/onnx'
+import { elementCount, type Graph, type GraphIndex, indexGraph, intAttribute, type Node } from '@edgefit/shared/onnx'
 import { nodeLabel } from '../node-label.ts'
 import { type Role, roleOf } from '../operator-roles.ts'
 
@@ -18,9 +18,10 @@ export interface Selection {
  * operand already is integers, or is made into integers for a layer anyway, and something that wants integers reads the
  * output.
  *
- * `exclude`: labels ({@link nodeLabel}) of nodes to leave in float.
+ * `exclude`: labels ({@link nodeLabel}) of nodes to leave in float. `floatStem`: leave convolutions in float that
+ * {@link isStem} is true for.
  */
-export function selectNodes(graph: Graph, exclude: ReadonlySet<string>): Selection {
+export function selectNodes(graph: Graph, exclude: ReadonlySet<string>, floatStem = false): Selection {
   const index = indexGraph(graph)
   const roles = new Map<Node, Role>()
   const selected = new Set<Node>()
@@ -37,7 +38,21 @@ export function selectNodes(graph: Graph, exclude: ReadonlySet<string>): Selecti
     isInteger: (value) => isInteger(selection, value),
   }
 
-  // Taking a node out can only make others not worth it: repeat until nothing changes.
+  dropWorthless(selection, selected)
+  const stems = floatStem ? graph.nodes.filter((node) => isStem(selection, node)) : []
+  const layers = [...selected].filter((node) => selection.roleOf(node).kind === 'layer')
+  if (stems.length > 0 && stems.length < layers.length) {
+    for (const stem of stems) {
+      selected.delete(stem)
+      roles.set(stem, STEM)
+    }
+    dropWorthless(selection, selected)
+  }
+  return { ...selection, nodes: graph.nodes.filter((node) => selected.has(node)) }
+}
+
+/** Taking a node out can only make others not worth it: repeats until nothing changes. */
+function dropWorthless(selection: Selection, selected: Set<Node>): void {
   for (let changed = true; changed; ) {
     changed = false
     for (const node of selected) {
@@ -46,7 +61,27 @@ export function selectNodes(graph: Graph, exclude: ReadonlySet<string>): Selecti
       changed = true
     }
   }
-  return { ...selection, nodes: graph.nodes.filter((node) => selected.has(node)) }
+}
+
+/** Of 147 inputs an output, as in ResNet-50, the integer kernel is faster; of 40, as for keywords, it is not. */
+const STEM_INPUTS = 64
+
+/**
+ * Whether `node` is a convolution of few inputs an output that alone wants integers of a value made in float: mostly the
+ * first one. Quantizing that value, and kernels that want long rows, then cost more than integers save.
+ */
+function isStem(selection: Selection, node: Node): boolean {
+  const role = selection.roleOf(node)
+  const [input = ''] = node.inputs
+  if (role.kind !== 'layer' || node.opType !== 'Conv' || !selection.has(node) || selection.isInteger(input))
+    return false
+  if (intAttribute(node, 'group', 1) !== 1 || elementCount(role.weights.dims.slice(1)) > STEM_INPUTS) return false
+  return selection.index.consumers(input).every((use) => use.node === node || !selection.has(use.node))
+}
+
+const STEM: Role = {
+  kind: 'float',
+  reason: 'it has few inputs an output, and nothing else wants its input in integers',
 }
 
 const EXCLUDED: Role = { kind: 'float', reason: 'the recipe excludes it' }

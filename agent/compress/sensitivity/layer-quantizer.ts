@@ -58,8 +58,8 @@ function leavingStatic(
   }
 }
 
-export function planStatic(model: Model, { activations, weights, exclude }: StaticPass) {
-  return quantizeStatic(model, { activations: activations.type, weights, exclude })
+export function planStatic(model: Model, { activations, weights, exclude, floatStem }: StaticPass) {
+  return quantizeStatic(model, { activations: activations.type, weights, exclude, floatStem })
 }
 
 /** A layer alone, or the others without it, are fed by values that would be passed on as integers were all quantized. */

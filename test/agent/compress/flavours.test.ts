@@ -13,6 +13,13 @@ describe('quantization flavours', () => {
     expect(quantizationFlavours({ architecture, features: [...features] }).map(({ name }) => name)).toEqual(names)
   })
 
+  it('leave a first convolution in float on x64 only, where that was measured', () => {
+    const stems = (architecture: 'arm64' | 'x64') =>
+      quantizationFlavours({ architecture, features: [] }).map(({ floatStem }) => floatStem)
+    expect(stems('arm64')).toEqual([false])
+    expect(stems('x64')).toEqual([true, true])
+  })
+
   it('mark 8-bit weights as risky only where products are added in 16 bits', () => {
     const risky = (features: string[]) =>
       quantizationFlavours({ architecture: 'x64', features }).filter(({ mayOverflow }) => mayOverflow)

@@ -1,14 +1,14 @@
 import type { Model } from '@edgefit/shared/onnx'
 import { collectRanges } from '../../../../agent/compress/calibration/collect.ts'
 import type { PassResult } from '../../../../agent/compress/pass-report.ts'
-import type { InsertOptions } from '../../../../agent/compress/quantize-static/insert-qdq.ts'
-import { quantizeStatic } from '../../../../agent/compress/quantize-static/quantize-static.ts'
+import {
+  type QuantizeStaticOptions,
+  quantizeStatic,
+} from '../../../../agent/compress/quantize-static/quantize-static.ts'
 import type { FeedTensor } from '../../../../agent/compress/runtime-port.ts'
 import { openSession } from './runtime.ts'
 
-export interface StaticSettings extends Partial<InsertOptions> {
-  readonly exclude?: readonly string[]
-}
+export type StaticSettings = Partial<QuantizeStaticOptions>
 
 /** Calibrates on `feeds` alone. */
 export async function quantized(
