@@ -1,8 +1,8 @@
 import { floatAttribute, intAttribute, type Node, stringAttribute } from '@edgefit/shared/onnx'
 import type { GradientRequest, GradientRule, GradientRules } from '../gradient-rule.ts'
 import { type Algebra, algebra } from './algebra.ts'
+import { positiveAxis } from './axes.ts'
 import { sumToShape } from './broadcast.ts'
-import { positiveAxis } from './layout.ts'
 import { unary } from './unary.ts'
 
 /** At a kink the gradient is that of the flat side. */

@@ -10,3 +10,7 @@ export function sumToShape(emit: Emitter, gradient: string, from: readonly numbe
   const sum = emit.reduceSum(gradient, stretched, true)
   return added === 0 ? sum : emit.reshape(sum, to)
 }
+
+export function zeros(emit: Emitter, shape: readonly number[]): string {
+  return emit.add('Expand', [emit.scalar(0), emit.ints(shape)])
+}

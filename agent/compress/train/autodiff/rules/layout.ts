@@ -1,7 +1,8 @@
 import { intAttribute, intsAttribute, intsValue, intValue, type Node, stringAttribute } from '@edgefit/shared/onnx'
 import type { Emitter } from '../emitter.ts'
 import type { GradientRequest, GradientRule, GradientRules } from '../gradient-rule.ts'
-import { sumToShape } from './broadcast.ts'
+import { positiveAxis } from './axes.ts'
+import { sumToShape, zeros } from './broadcast.ts'
 import { staticInts } from './constants.ts'
 
 /** The elements stay in their order: the gradient is laid out as the input was. */
@@ -125,12 +126,4 @@ function depthToSpace({ node, outputGradients: [g = ''], emit }: GradientRequest
   const mode = stringAttribute(node, 'mode', 'DCR')
   if (mode !== 'DCR') return { refused: `of its mode ${mode} there is no inverse` }
   return [emit.add('SpaceToDepth', [g], { blocksize: intValue(intAttribute(node, 'blocksize', 1)) })]
-}
-
-export function zeros(emit: Emitter, shape: readonly number[]): string {
-  return emit.add('Expand', [emit.scalar(0), emit.ints(shape)])
-}
-
-export function positiveAxis(axis: number, rank: number): number {
-  return axis < 0 ? axis + rank : axis
 }

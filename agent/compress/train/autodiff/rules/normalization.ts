@@ -1,8 +1,8 @@
 import { intAttribute } from '@edgefit/shared/onnx'
 import type { GradientRequest, GradientRule, GradientRules } from '../gradient-rule.ts'
 import { algebra } from './algebra.ts'
+import { positiveAxis } from './axes.ts'
 import { sumToShape } from './broadcast.ts'
-import { positiveAxis } from './layout.ts'
 
 export const normalizationRules: GradientRules = { LayerNormalization: layerNormalization }
 

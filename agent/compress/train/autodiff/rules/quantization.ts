@@ -1,8 +1,8 @@
 import { DATA_TYPES, type DataType, intAttribute, type Node, type Tensor } from '@edgefit/shared/onnx'
 import type { GradientRefusal, GradientRequest, GradientRule, GradientRules } from '../gradient-rule.ts'
 import { algebra, castToFloat, type Operand } from './algebra.ts'
+import { positiveAxis } from './axes.ts'
 import { sumToShape } from './broadcast.ts'
-import { positiveAxis } from './layout.ts'
 
 /**
  * A pair of these passes gradients straight through, except where the integers end (Bengio et al., arXiv 1308.3432). What
@@ -23,12 +23,12 @@ function quantize(request: GradientRequest): ReturnType<GradientRule> {
   const format = formatOf(request, shapeOf(node.inputs[0] ?? ''))
   if ('refused' in format) return format
   const { scale, zero, range, toScale } = format
-  const { mul, sub, div, neg, less, greater, and, where } = algebra(emit)
+  const { mul, sub, div, neg, less, greater, and, indicator } = algebra(emit)
   const [x = ''] = node.inputs
   // Half an integer beyond the range still rounds into it. Numbers may then be equal to those that the range came from.
   const bound = (integer: number): string => mul(scale, typeof zero === 'number' ? integer - zero : sub(integer, zero))
   const inside = and(greater(x, bound(range.low - 0.5)), less(x, bound(range.high + 0.5)))
-  const through = where(inside, g, 0)
+  const through = mul(g, indicator(inside))
   return [wanted[0] ? through : undefined, wanted[1] ? neg(toScale(div(mul(through, x), scale))) : undefined]
 }
 

@@ -1,6 +1,7 @@
 import { elementCount, intAttribute } from '@edgefit/shared/onnx'
 import type { GradientRequest, GradientRule, GradientRules } from '../gradient-rule.ts'
 import { type Algebra, algebra } from './algebra.ts'
+import { positiveAxis } from './axes.ts'
 import { staticInts } from './constants.ts'
 
 export const reductionRules: GradientRules = {
@@ -72,7 +73,7 @@ function reduction(gradient: (terms: ReductionTerms) => string): GradientRule {
 function reducedAxes(request: GradientRequest, rank: number): readonly number[] | { readonly refused: string } {
   const axes = staticInts(request, 1, 'axes')
   if (axes !== undefined && 'refused' in axes) return axes
-  if (axes !== undefined && axes.length > 0) return axes.map((axis) => (axis < 0 ? axis + rank : axis))
+  if (axes !== undefined && axes.length > 0) return axes.map((axis) => positiveAxis(axis, rank))
   const none = intAttribute(request.node, 'noop_with_empty_axes', 0) !== 0
   return none ? [] : Array.from({ length: rank }, (_, axis) => axis)
 }

@@ -1,8 +1,9 @@
 import { asInt64Numbers, elementCount, intAttribute, intValue, stringValue } from '@edgefit/shared/onnx'
 import type { Emitter } from '../emitter.ts'
 import type { GradientRequest, GradientRule, GradientRules } from '../gradient-rule.ts'
+import { positiveAxis } from './axes.ts'
+import { zeros } from './broadcast.ts'
 import { staticInts } from './constants.ts'
-import { positiveAxis, zeros } from './layout.ts'
 
 export const selectionRules: GradientRules = { Slice: slice, Gather: gather, GatherElements: gatherElements }
 

@@ -129,7 +129,7 @@ describe('a QuantizeLinear and its DequantizeLinear', () => {
       const isInside = integer >= low && integer <= high
       if (!isInside) clipped += 1
       const held = Math.min(Math.max(integer, low), high)
-      byX[at] = isInside ? (g[at] ?? 0) : 0
+      byX[at] = (g[at] ?? 0) * Number(isInside)
       byScale[channel] = (byScale[channel] ?? 0) + (g[at] ?? 0) * (held - zeroPoint - (isInside ? steps : 0))
     }
     expect(clipped, 'elements beyond the range').toBeGreaterThan(0)
