@@ -18,7 +18,7 @@ const OF_SOURCE: readonly Property[] = [
   'batch-norm',
 ]
 
-export interface PassContract {
+interface PassContract {
   readonly requires: readonly Property[]
   /** Required only where channels are judged by this. */
   readonly requiresFor?: Readonly<Record<string, readonly Property[]>>
@@ -32,7 +32,7 @@ export interface PassContract {
  * What each pass needs of what came before it, and what it leaves: which orders make sense. Checked when a recipe is read,
  * without the model. Whether a model has anything for a pass to work on, only the pass itself can tell.
  */
-export const PASS_CONTRACTS = {
+const PASS_CONTRACTS = {
   'fold-constants': { requires: [] },
   'remove-identities': { requires: [] },
   'remove-dropout': { requires: [] },
@@ -62,7 +62,7 @@ export const PASS_CONTRACTS = {
   },
 } as const satisfies Readonly<Record<string, PassContract>>
 
-export interface OrderFault {
+interface OrderFault {
   /** Position of the pass that cannot be where it is. */
   readonly index: number
   readonly message: string

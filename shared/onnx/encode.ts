@@ -85,20 +85,12 @@ function inlineBytes(graph: Graph, external: ReadonlyMap<Tensor, ExternalSpan>):
 }
 
 function attributeBytes(attribute: Attribute): number {
-  const sum = <Item>(items: readonly Item[], of: (item: Item) => number): number =>
-    items.reduce((total, item) => total + of(item), 0)
-  switch (attribute.kind) {
-    case 'TENSOR':
-      return attribute.value.data.byteLength
-    case 'TENSORS':
-      return sum(attribute.value, ({ data }) => data.byteLength)
-    case 'GRAPH':
-      return inlineBytes(attribute.value, new Map())
-    case 'GRAPHS':
-      return sum(attribute.value, (graph) => inlineBytes(graph, new Map()))
-    default:
-      return 0
-  }
+  const { kind } = attribute
+  if (kind === 'TENSOR') return attribute.value.data.byteLength
+  if (kind === 'GRAPH') return inlineBytes(attribute.value, new Map())
+  if (kind === 'TENSORS') return attribute.value.reduce((sum, { data }) => sum + data.byteLength, 0)
+  if (kind === 'GRAPHS') return attribute.value.reduce((sum, graph) => sum + inlineBytes(graph, new Map()), 0)
+  return 0
 }
 
 function withConstantInputs(graph: Graph, irVersion: number): Graph {

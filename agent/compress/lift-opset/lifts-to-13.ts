@@ -11,7 +11,16 @@ import {
   stringValue,
   type Tensor,
 } from '@edgefit/shared/onnx'
-import { attributesToInputs, floatInput, floatsInput, int64Input, type Lift, trimmed, without } from './lift-node.ts'
+import {
+  attributesToInputs,
+  floatInput,
+  floatsInput,
+  int64Input,
+  type Lift,
+  type LiftInput,
+  trimmed,
+  without,
+} from './lift-node.ts'
 
 /** Changes of meaning or form from opset 8 to 13, by operator: from which opset on, and how to follow. */
 export const LIFTS_TO_13: readonly (readonly [opType: string, since: number, lift: Lift])[] = [
@@ -42,13 +51,13 @@ function renamed(opType: string): Lift {
 }
 
 /** `spatial`, gone since opset 9, gave each element its own parameters when 0. */
-function liftBatchNormalization({ editor, node }: Parameters<Lift>[0]): boolean {
+function liftBatchNormalization({ editor, node }: LiftInput): boolean {
   if (intAttribute(node, 'spatial', 1) !== 1) return false
   if (node.attributes.has('spatial')) editor.replace(node, { ...node, attributes: without(node, ['spatial']) })
   return true
 }
 
-function liftClip({ editor, node }: Parameters<Lift>[0]): boolean {
+function liftClip({ editor, node }: LiftInput): boolean {
   if (node.inputs.length > 1) return true
   const bounds = ['min', 'max'].map((name) => {
     const value = floatAttribute(node, name, undefined)
@@ -62,7 +71,7 @@ function liftClip({ editor, node }: Parameters<Lift>[0]): boolean {
   return true
 }
 
-function liftPad({ editor, node }: Parameters<Lift>[0]): boolean {
+function liftPad({ editor, node }: LiftInput): boolean {
   if (node.inputs.length > 1) return true
   const pads = int64Input(editor, node, 'pads', intsAttribute(node, 'pads', []))
   const value = floatInput(editor, node, 'value', floatAttribute(node, 'value', 0))
@@ -71,7 +80,7 @@ function liftPad({ editor, node }: Parameters<Lift>[0]): boolean {
 }
 
 /** Outside training it is the identity; `ratio` does not matter. */
-function liftDropout({ editor, node }: Parameters<Lift>[0]): boolean {
+function liftDropout({ editor, node }: LiftInput): boolean {
   if ((node.outputs[1] ?? '') !== '') return false
   editor.replace(node, {
     ...node,
@@ -83,7 +92,7 @@ function liftDropout({ editor, node }: Parameters<Lift>[0]): boolean {
 }
 
 /** Upsample, and Resize of opset 10, sample as Resize does with these modes. Opset 11 spells them out. */
-function liftResize({ editor, scope, node }: Parameters<Lift>[0]): boolean {
+function liftResize({ editor, scope, node }: LiftInput): boolean {
   if (node.opType === 'Resize' && node.inputs.length > 2) return true
   const attribute = node.attributes.get('scales')
   const [data = '', given = ''] = node.inputs
@@ -114,7 +123,7 @@ function nearestMode(node: Node, scales: Tensor | undefined): 'floor' | 'ceil' |
 }
 
 /** Opset 11 wants `roi` and `scales` even where they say nothing; newer ones want them left out then. */
-function dropEmptyInputs({ editor, scope, node }: Parameters<Lift>[0]): boolean {
+function dropEmptyInputs({ editor, scope, node }: LiftInput): boolean {
   if (stringAttribute(node, 'coordinate_transformation_mode', '') === 'tf_half_pixel_for_nn') return false
   const inputs = node.inputs.map((value) => (scope.constant(value)?.dims[0] === 0 ? '' : value))
   editor.replace(node, { ...node, inputs: trimmed(inputs) })
@@ -122,7 +131,7 @@ function dropEmptyInputs({ editor, scope, node }: Parameters<Lift>[0]): boolean 
 }
 
 /** Up to opset 12 it is taken over all axes from `axis` on, by default 1; from 13 on over that axis alone. */
-function liftSoftmax({ editor, scope, node }: Parameters<Lift>[0]): boolean {
+function liftSoftmax({ editor, scope, node }: LiftInput): boolean {
   const [input = ''] = node.inputs
   const [output = ''] = node.outputs
   const axis = intAttribute(node, 'axis', 1)

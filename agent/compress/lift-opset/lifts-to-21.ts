@@ -8,7 +8,7 @@ import {
   stringValue,
   type Tensor,
 } from '@edgefit/shared/onnx'
-import { added, attributesToInputs, type Lift, trimmed, without } from './lift-node.ts'
+import { added, attributesToInputs, type Lift, type LiftInput, trimmed, without } from './lift-node.ts'
 
 /** Changes of meaning or form from opset 14 to 21, as {@link LIFTS_TO_13}. */
 export const LIFTS_TO_21: readonly (readonly [opType: string, since: number, lift: Lift])[] = [
@@ -24,7 +24,7 @@ export const LIFTS_TO_21: readonly (readonly [opType: string, since: number, lif
 ]
 
 /** Training had five outputs, then became an attribute with three. */
-function isInference({ node }: Parameters<Lift>[0]): boolean {
+function isInference({ node }: LiftInput): boolean {
   return node.outputs.slice(1).every((output) => output === '')
 }
 
@@ -38,14 +38,14 @@ function spelledOut(name: string, before: string): Lift {
 }
 
 /** Equal parts have to be counted. */
-function liftSplit({ editor, node }: Parameters<Lift>[0]): boolean {
+function liftSplit({ editor, node }: LiftInput): boolean {
   if ((node.inputs[1] ?? '') !== '') return true
   const attributes = new Map(node.attributes).set('num_outputs', intValue(node.outputs.length))
   editor.replace(node, { ...node, attributes })
   return true
 }
 
-function liftDft({ editor, node }: Parameters<Lift>[0]): boolean {
+function liftDft({ editor, node }: LiftInput): boolean {
   const [data = '', length = ''] = node.inputs
   const axis = added(editor, node, 'axis', (name) => int64Tensor(name, [], [intAttribute(node, 'axis', 1)]))
   editor.replace(node, { ...node, inputs: [data, length, axis], attributes: without(node, ['axis']) })
@@ -58,7 +58,7 @@ const GRID_MODES: ReadonlyMap<string, string> = new Map([
   ['nearest', 'nearest'],
 ])
 
-function liftGridSample({ editor, node }: Parameters<Lift>[0]): boolean {
+function liftGridSample({ editor, node }: LiftInput): boolean {
   const mode = GRID_MODES.get(stringAttribute(node, 'mode', 'bilinear'))
   if (mode === undefined) return false
   editor.replace(node, { ...node, attributes: new Map(node.attributes).set('mode', stringValue(mode)) })
@@ -66,7 +66,7 @@ function liftGridSample({ editor, node }: Parameters<Lift>[0]): boolean {
 }
 
 /** Scale and bias are by channel now, and were by group. */
-function liftGroupNormalization({ editor, scope, node }: Parameters<Lift>[0]): boolean {
+function liftGroupNormalization({ editor, scope, node }: LiftInput): boolean {
   const channels = scope.typeOf(node.inputs[0] ?? '')?.shape?.[1]
   const groups = intAttribute(node, 'num_groups', 1)
   const [data = '', ...terms] = node.inputs

@@ -43,16 +43,8 @@ function intsOf(tensor: Tensor): KnownInts | undefined {
 export function knownInts(name: string, dataType: DataType, { dims, values }: KnownInts): Tensor | undefined {
   if (!values.every((value) => typeof value === 'number' && Number.isSafeInteger(value))) return undefined
   const numbers = values.map(Number)
-  switch (dataType) {
-    case 'INT64':
-      return int64Tensor(name, dims, numbers)
-    case 'INT32':
-      return numbers.every((value) => value === (value | 0))
-        ? int32Tensor(name, dims, Int32Array.from(numbers))
-        : undefined
-    case 'BOOL':
-      return { name, dataType, dims, data: Uint8Array.from(numbers) }
-    default:
-      return undefined
-  }
+  if (dataType === 'INT64') return int64Tensor(name, dims, numbers)
+  if (dataType === 'BOOL') return { name, dataType, dims, data: Uint8Array.from(numbers) }
+  const fits = dataType === 'INT32' && numbers.every((value) => value === (value | 0))
+  return fits ? int32Tensor(name, dims, Int32Array.from(numbers)) : undefined
 }

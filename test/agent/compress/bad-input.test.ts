@@ -1,15 +1,15 @@
 import { EdgefitError } from '@edgefit/shared'
 import { Recipe } from '@edgefit/shared/model'
-import { floatTensor, intsValue, type Model, node, type Tensor } from '@edgefit/shared/onnx'
+import { floatTensor, type Model, node, type Tensor } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
 import { buildVariant } from '../../../agent/compress/index.ts'
 import type { FeedTensor } from '../../../agent/compress/runtime-port.ts'
 import { openSession } from '../../../agent/measure/ort-session.ts'
 import { pruning } from './prune/support.ts'
-import { modelOf, op, randomTensor, randomValues } from './support/graphs.ts'
+import { randomTensor, randomValues } from './support/graphs.ts'
 import { float32, relativeError, run } from './support/runtime.ts'
+import { SMALL_DIMS as DIMS, smallNetwork as network } from './support/small-network.ts'
 
-const DIMS = [1, 4, 8, 8]
 const CALIBRATIONS = [
   { method: 'minmax', samples: 2 },
   { method: 'moving-average', samples: 2 },
@@ -42,51 +42,6 @@ const READ_WEIGHTS: readonly (readonly [string, readonly object[]])[] = [
   ['to-float16', [{ pass: 'to-float16' }]],
 ]
 const EVERY = [...PREPARATION.map((pass) => [pass.pass, [pass]] as const), ...READ_WEIGHTS]
-
-interface Parts {
-  readonly constants?: readonly Tensor[]
-  readonly dims?: readonly (number | string)[]
-}
-
-/** LayerNormalization, products and convolutions with BatchNormalization: something for every pass. */
-function network({ constants = [], dims = DIMS }: Parts = {}): Model {
-  const usual = [
-    randomTensor('w1', [8, 4, 3, 3], 1, 0.4),
-    randomTensor('gamma', [8], 2),
-    randomTensor('beta', [8], 3),
-    randomTensor('mean', [8], 4),
-    floatTensor(
-      'variance',
-      [8],
-      Float32Array.from({ length: 8 }, (_, at) => 0.5 + at),
-    ),
-    randomTensor('w2', [8, 8, 3, 3], 5, 0.3),
-    randomTensor('b2', [8], 6),
-    randomTensor('scale', [8], 7),
-    randomTensor('w3', [8, 32], 8),
-    randomTensor('w4', [32, 6], 9),
-    randomTensor('b4', [6], 10),
-  ]
-  const given = new Set(constants.map(({ name }) => name))
-  return modelOf({
-    inputs: { x: dims },
-    outputs: ['y'],
-    nodes: [
-      op('Conv', 'x w1 -> a', { pads: intsValue([1, 1, 1, 1]) }),
-      op('BatchNormalization', 'a gamma beta mean variance -> n'),
-      op('Relu', 'n -> r'),
-      op('Conv', 'r w2 b2 -> c', { pads: intsValue([1, 1, 1, 1]) }),
-      op('Relu', 'c -> d'),
-      op('GlobalAveragePool', 'd -> g'),
-      op('Flatten', 'g -> f'),
-      op('LayerNormalization', 'f scale -> l'),
-      op('MatMul', 'l w3 -> h'),
-      op('Relu', 'h -> i'),
-      op('Gemm', 'i w4 b4 -> y'),
-    ],
-    constants: [...usual.filter(({ name }) => !given.has(name)), ...constants],
-  })
-}
 
 const sample = (seed: number): FeedTensor => float32(DIMS, randomValues(256, seed))
 
