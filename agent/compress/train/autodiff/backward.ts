@@ -29,7 +29,7 @@ export interface Backward {
   readonly forward: readonly Node[]
 }
 
-export interface FrozenNode {
+interface FrozenNode {
   readonly node: Node
   readonly reason: string
 }
