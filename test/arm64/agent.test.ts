@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Profile, RuntimeJson } from '@edgefit/shared/model'
@@ -12,15 +13,14 @@ beforeEach(async () => {
 })
 afterEach(() => fleet.stop())
 
-interface RolloutJson {
-  readonly rollout: { readonly state: string; readonly targets: readonly { status: string; reason: string | null }[] }
-}
+/** Where other processes want the same cores, emulated ones take their time. */
+const TIMEOUT_MS = 540_000
 
 describe.skipIf(!isPrepared)(`the agent on emulated ARM${skippedBecause}`, () => {
   it('knows its CPU and how fast it is', async () => {
     const lock = join(fleet.folder, 'lock')
 
-    const told = await command(AGENT, ['profile', '--json', '--lock', lock], emulatedNode('cortex-a76'))
+    const told = await command(AGENT, ['profile', '--json', '--lock', lock], emulatedNode('cortex-a76'), TIMEOUT_MS)
 
     const profile = Profile.parse(JSON.parse(told.stdout))
     expect(profile.hardwareClass).toMatch(/^arm64-/)
@@ -37,17 +37,24 @@ describe.skipIf(!isPrepared)(`the agent on emulated ARM${skippedBecause}`, () =>
     await fleet.enrol('pi')
     fleet.startAgent('pi')
     await publishBreastCancer(fleet)
-    const goal = ['--latency-p90-ms', '500', '--accuracy-floor', '0.95', '--minimize', 'size', '--selector', 'site=lab']
+    const goal = ['--latency-p90-ms', '5000', '--accuracy-floor', '0.95', '--selector', 'site=lab', '--budget-s', '10']
 
-    const rollout = await fleet.createRollout(...goal, '--budget-s', '60')
-    const shown = () => fleet.json<RolloutJson>('rollout', 'show', rollout)
-    await eventually('the rollout ends', async () => (await shown()).rollout.state !== 'running', TIMEOUT_MS)
-
-    expect((await shown()).rollout.targets, await fleet.log('pi')).toMatchObject([{ status: 'succeeded' }])
+    const rollout = await fleet.createRollout(...goal)
     const active = join(fleet.stateDir('pi'), 'active/default/runtime.json')
+    await eventually('a model is served', () => Promise.resolve(existsSync(active)), TIMEOUT_MS)
+    const watched = await fleet.edgefit('rollout', 'watch', rollout)
+
+    expect(watched.status, watched.stderr + (await fleet.log('pi'))).toBe(0)
     const served = RuntimeJson.parse(JSON.parse(await readFile(active, 'utf8')))
-    expect(served.variant.label).toMatch(/int8/)
+    expect(served.measurement.accuracy?.value).toBeGreaterThan(0.95)
+    const status = await command(
+      AGENT,
+      ['status', '--state', fleet.stateDir('pi'), '--json'],
+      emulatedNode('cortex-a72'),
+      TIMEOUT_MS,
+    )
+    expect(JSON.parse(status.stdout)).toMatchObject({
+      slots: [{ slot: 'default', deployment: { status: 'succeeded' } }],
+    })
   })
 })
-
-const TIMEOUT_MS = 280_000

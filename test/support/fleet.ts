@@ -102,7 +102,7 @@ export async function createFleet(agentNode = NODE): Promise<Fleet> {
     async enrol(name, stateDir = join(folder, name)) {
       const { token } = await fleet.json<{ token: string }>('device', 'token')
       const args = ['enrol', '--token', token, '--state', stateDir, '--name', name, '--label', 'site=lab', '--json']
-      const enrolled = await command(AGENT, args, agentNode)
+      const enrolled = await command(AGENT, args, agentNode, 300_000)
       if (enrolled.status !== 0) throw new Error(`enrol ended with ${enrolled.status}: ${enrolled.stderr}`)
       const { deviceId } = JSON.parse(enrolled.stdout) as { deviceId: string }
       await fleet.json('device', 'accept', deviceId)
@@ -121,13 +121,13 @@ export async function createFleet(agentNode = NODE): Promise<Fleet> {
   return fleet
 }
 
-export function command(entry: string, args: readonly string[], node = NODE): Promise<CliResult> {
+export function command(entry: string, args: readonly string[], node = NODE, timeoutMs = 120_000): Promise<CliResult> {
   const [program = '', ...options] = node
   return new Promise((resolve) => {
     execFile(
       program,
       [...options, entry, ...args],
-      { maxBuffer: 64 * 2 ** 20, timeout: 120_000 },
+      { maxBuffer: 64 * 2 ** 20, timeout: timeoutMs },
       (error, stdout, stderr) => {
         resolve({ status: error === null ? 0 : typeof error.code === 'number' ? error.code : -1, stdout, stderr })
       },
