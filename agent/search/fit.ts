@@ -3,6 +3,7 @@ import { loadModel, operatorHistogram } from '@edgefit/shared/onnx'
 import type { JobRunner } from '../measure/runner.ts'
 import { quantizationCandidates, runtimeCandidates } from './candidates.ts'
 import { createChildLab, type LabLimits } from './child-lab.ts'
+import { pruningCandidates } from './pruning-candidates.ts'
 import { runStudy } from './study.ts'
 import { type StudyStore, studyKey } from './study-store.ts'
 import type { StudyEvent, StudyResult } from './study-types.ts'
@@ -64,6 +65,8 @@ export async function fitModel(input: FitInput, ports: FitPorts, signal: AbortSi
     runtimeCandidates: runtimeCandidates(profile.limits.cpus),
     candidates: (runtime: Parameters<typeof quantizationCandidates>[0]['runtime']) =>
       quantizationCandidates({ cpu: profile.cpu, operators, calibrationSamples: split.calibration, runtime }),
+    pruning: (runtime: Parameters<typeof pruningCandidates>[0]['runtime']) =>
+      pruningCandidates({ cpu: profile.cpu, operators, calibrationSamples: split.calibration, runtime }),
     budgetMs: input.budgetMs,
   }
   return await runStudy(study, { ...ports, lab }, signal)

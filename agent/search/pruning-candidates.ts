@@ -2,8 +2,9 @@ import type { Pass, Recipe, RuntimeSettings } from '@edgefit/shared/model'
 import { quantizationFlavours } from '../compress/index.ts'
 import type { CandidateInput } from './candidates.ts'
 
-/** Shares of the latency to save, gentlest first: without training after it, pruning soon costs much accuracy. */
-const SAVED_SHARES = [0.1, 0.2, 0.35]
+/** Of the latency: without training after it, pruning soon costs much accuracy. */
+export const LARGEST_SAVED_SHARE = 0.35
+const SAVED_SHARES = [0.1, 0.2, LARGEST_SAVED_SHARE]
 
 /** Outputs that pruning is judged by. */
 const JUDGED_SAMPLES = 64

@@ -12,6 +12,8 @@ export interface StudyInput {
   readonly runtimeCandidates: readonly RuntimeSettings[]
   /** Recipes to try, best guess first, for the runtime settings that suit fp32 best. */
   readonly candidates: (runtime: RuntimeSettings) => readonly Recipe[]
+  /** Recipes to try where none of those holds and time is all that is missing. */
+  readonly pruning?: (runtime: RuntimeSettings) => readonly Recipe[]
   /** No new trial starts after this time, waiting for other agents of the host left out; one that runs is finished. */
   readonly budgetMs: number
 }

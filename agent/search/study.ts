@@ -3,11 +3,12 @@ import { conclude } from './conclude.ts'
 import { mendAccuracy } from './mend-accuracy.ts'
 import type { StudyInput, StudyPorts, StudyResult } from './study-types.ts'
 import { TrialBook } from './trial-book.ts'
+import { tryPruning } from './try-pruning.ts'
 
 /**
  * Fits one model to this box, in stages: fp32 first, then each recipe, then what may mend those that are fast enough and
- * not accurate enough, each measured on the tuning split; the choice is then measured once on the evaluation split, where
- * it has to hold again.
+ * not accurate enough, then pruning where those that are accurate enough are too slow, each measured on the tuning split;
+ * the choice is then measured once on the evaluation split, where it has to hold again.
  *
  * Resumable: trials and rankings that `store` knows are not made again. An exception means that nothing could be measured
  * at all (`TRIAL_FAILED`, `MODEL_UNSUPPORTED`) or that `signal` was aborted.
@@ -29,6 +30,7 @@ export async function runStudy(input: StudyInput, ports: StudyPorts, signal: Abo
     await book.tryRecipe(recipe)
   }
   notes.push(...(await mendAccuracy(book, { study: input, ports, budget, signal })))
+  notes.push(...(await tryPruning(book, input.pruning?.(baseline.runtime) ?? [], { study: input, budget })))
   await book.tuneLeader()
   return conclude(book, input, ports, notes, signal)
 }
