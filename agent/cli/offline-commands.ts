@@ -1,6 +1,7 @@
 import { EdgefitError } from '@edgefit/shared'
 import { type ObjectiveFlags, objectiveFromFlags } from '@edgefit/shared/model'
 import { Command, Option } from 'commander'
+import { DEFAULT_LIMITS } from '../search/child-lab.ts'
 import type { StudyEvent } from '../search/study-types.ts'
 import { bench } from './bench.ts'
 import { openBox } from './box.ts'
@@ -94,7 +95,14 @@ function optimizeCommand(io: CliIo): Command {
       const profile = await box.profile(io.signal)
       const { data: npzPath, out: outDir, seed } = flags
       const { now, monotonicNow } = io
-      const ports = { runner: box.runner, profile, now, monotonicNow, onEvent: showStudy(progress) }
+      const ports = {
+        runner: box.runner,
+        limits: DEFAULT_LIMITS,
+        profile,
+        now,
+        monotonicNow,
+        onEvent: showStudy(progress),
+      }
       const report = await optimize({ modelPath, npzPath, outDir, task, seed, wanted }, ports, io.signal)
       progress.done()
       if (report.verdict === 'infeasible') process.exitCode = 1

@@ -6,7 +6,7 @@ import { type Objective, type OptimizeReport, type Profile, Recipe, type Task } 
 import { prepareModelAndData } from '../deploy/prepare.ts'
 import type { JobRunner } from '../measure/runner.ts'
 import { applyRecipe } from '../search/apply-recipe.ts'
-import { DEFAULT_LIMITS } from '../search/child-lab.ts'
+import type { LabLimits } from '../search/child-lab.ts'
 import { type FitInput, fitModel } from '../search/fit.ts'
 import { memoryStudyStore } from '../search/study-store.ts'
 import type { StudyEvent, StudyResult } from '../search/study-types.ts'
@@ -26,6 +26,7 @@ export interface OptimizeOptions {
 
 export interface OptimizePorts {
   readonly runner: JobRunner
+  readonly limits: LabLimits
   readonly profile: Profile
   readonly now: () => number
   readonly monotonicNow: () => number
@@ -58,8 +59,8 @@ export async function optimize(
     await prepareModelAndData({ modelPath, npzPath, datasetDir: dataset.dir, split, task }, ports.runner, signal)
 
     const base = { source, dataset, split, task, workDir, profile: ports.profile }
-    const { runner, now, monotonicNow, onEvent } = ports
-    const shared = { runner, limits: DEFAULT_LIMITS, now, monotonicNow, onEvent }
+    const { runner, limits, now, monotonicNow, onEvent } = ports
+    const shared = { runner, limits, now, monotonicNow, onEvent }
     const result: StudyResult =
       recipe === undefined && wanted.kind === 'search'
         ? await fitModel(
@@ -104,7 +105,7 @@ const COMPARING_EFFORT = { minDurationMs: 300, minQueries: 64, maxQueries: 2000,
 async function comparePasses(
   winner: StudyResult['winner'],
   { source, dataset, split, profile }: Pick<FitInput, 'source' | 'dataset' | 'split' | 'profile'>,
-  { runner, onEvent }: OptimizePorts,
+  { runner, limits, onEvent }: OptimizePorts,
   signal: AbortSignal,
 ): Promise<{ readonly passes: PassLines; readonly reasons: readonly string[] }> {
   if (winner === null || winner.passes.length === 0) return { passes: [], reasons: [] }
@@ -120,7 +121,7 @@ async function comparePasses(
       effort: COMPARING_EFFORT,
       calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
     },
-    { timeoutMs: DEFAULT_LIMITS.stepTimeoutMs },
+    { timeoutMs: limits.stepTimeoutMs },
     signal,
   )
   signal.throwIfAborted()

@@ -147,7 +147,12 @@ describe('edgefit-agent optimize', () => {
     expect(searched.stderr).toBe('')
     const report = JSON.parse(searched.stdout)
     expect(report).toMatchObject({ verdict: 'met', objective: { minimize: 'size' } })
-    expect((await readdir(join(fleet.folder, 'a'))).sort()).toEqual(['recipe.json', 'report.json', 'variant.onnx'])
+    expect((await readdir(join(fleet.folder, 'a'))).sort()).toEqual([
+      'recipe.json',
+      'recipe.unresolved.json',
+      'report.json',
+      'variant.onnx',
+    ])
 
     const applied = await agentCommand(
       'optimize',

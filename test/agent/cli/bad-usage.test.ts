@@ -45,6 +45,21 @@ describe('edgefit-agent', () => {
       ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--recipe', 'no.json'],
       /^INPUT_INVALID: --recipe: cannot read no\.json/,
     ],
+    ...(
+      [
+        ['--latency-p90-ms', '5'],
+        ['--accuracy-floor', '0.99'],
+        ['--accuracy-min', '0.9'],
+        ['--max-memory-mib', '100'],
+        ['--max-size-mib', '1'],
+        ['--minimize', 'latency'],
+        ['--budget-s', '60'],
+      ] as const
+    ).map(([flag, value]): [string, readonly string[], RegExp] => [
+      `${flag} beside a recipe`,
+      ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--recipe', MODEL, flag, value],
+      new RegExp(`^USAGE: --recipe .* so ${flag} would be ignored: leave it out`),
+    ]),
     ['a budget of NaN', ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--latency-p90-ms', 'NaN'], /"NaN" is not/],
     ['a budget of zero', ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--latency-p90-ms', '0'], /"0" is not/],
     [

@@ -1,0 +1,111 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type OptimizeReport, type Profile, Recipe, OptimizeReport as ReportSchema } from '@edgefit/shared/model'
+import { afterAll, beforeAll, expect, it, vi } from 'vitest'
+import { optimize, RESULT_FILES } from '../../../agent/cli/optimize.ts'
+import { createChildRunner } from '../../../agent/measure/child.ts'
+import type { JobRunner } from '../../../agent/measure/runner.ts'
+import { DEFAULT_LIMITS } from '../../../agent/search/child-lab.ts'
+import { BREAST_CANCER_MODEL, writeBreastCancerNpz } from '../../support/breast-cancer.ts'
+
+// Every step is a process, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 180_000, hookTimeout: 90_000 })
+
+const profile: Profile = {
+  hardwareClass: 'x64-0123456789ab',
+  cpu: {
+    architecture: process.arch === 'arm64' ? 'arm64' : 'x64',
+    model: 'a CPU',
+    features: [],
+    cores: [{ kind: 'cpu', count: 1, maxMhz: null }],
+    logicalCores: 1,
+    cachesBytes: { l1d: null, l2: null, l3: null },
+  },
+  memoryBytes: 2 ** 30,
+  os: { name: 'a system', kernel: '6', libc: 'glibc' },
+  limits: { cpus: 1, memoryBytes: null, source: 'none' },
+  governor: null,
+  temperatureC: null,
+  runtimeVersion: '1.30.0',
+  agentVersion: '0.1.0',
+  measured: null,
+}
+const brief = { minDurationMs: 0, minQueries: 64, maxQueries: 64, maxDurationMs: 50 }
+const limits = { ...DEFAULT_LIMITS, effort: { tuning: brief, evaluation: brief, runtime: brief } }
+
+let folder: string
+let runner: JobRunner
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'edgefit-optimize-'))
+  runner = await createChildRunner({ lockPath: join(folder, 'lock') })
+  await writeBreastCancerNpz(join(folder, 'data.npz'))
+})
+afterAll(() => rm(folder, { recursive: true, force: true }))
+
+async function apply(recipePath: string, out: string): Promise<OptimizeReport> {
+  return optimize(
+    {
+      modelPath: BREAST_CANCER_MODEL,
+      npzPath: join(folder, 'data.npz'),
+      outDir: join(folder, out),
+      task: undefined,
+      seed: 0,
+      wanted: { kind: 'recipe', recipePath },
+    },
+    { runner, limits, profile, now: () => 0, monotonicNow: () => 0, onEvent: () => undefined },
+    AbortSignal.timeout(170_000),
+  )
+}
+
+const asked = {
+  label: 'static int8, one layer in float',
+  passes: [
+    { pass: 'fold-batch-norm' },
+    {
+      pass: 'quantize-static',
+      activations: { type: 'uint8' },
+      weights: {},
+      calibration: { method: 'minmax', samples: 50 },
+      leaveInFloat: { by: 'noise', layers: 1 },
+    },
+    { pass: 'correct-bias', samples: 20 },
+  ],
+  runtime: { intraOpThreads: 1 },
+}
+
+it('writes a recipe in both forms, of which either gives the same bytes, and a report of every pass', async () => {
+  await writeFile(join(folder, 'asked.json'), JSON.stringify(asked))
+  const bytesOf = (out: string) => readFile(join(folder, out, 'variant.onnx'))
+  const recipeOf = async (name: string) => Recipe.parse(JSON.parse(await readFile(join(folder, 'first', name), 'utf8')))
+
+  const report = await apply(join(folder, 'asked.json'), 'first')
+  await apply(join(folder, 'first/recipe.json'), 'resolved')
+  await apply(join(folder, 'first/recipe.unresolved.json'), 'unresolved')
+
+  expect((await readdir(join(folder, 'first'))).sort()).toEqual([...RESULT_FILES, 'report.json'].sort())
+  expect(await bytesOf('resolved')).toEqual(await bytesOf('first'))
+  expect(await bytesOf('unresolved')).toEqual(await bytesOf('first'))
+  const [, resolved] = (await recipeOf('recipe.json')).passes
+  expect(resolved).toMatchObject({ exclude: [expect.any(String)], ranges: expect.any(Object) })
+  expect(resolved).not.toHaveProperty('leaveInFloat')
+  expect(await recipeOf('recipe.unresolved.json')).toEqual(Recipe.parse(asked))
+
+  const written = ReportSchema.parse(JSON.parse(await readFile(join(folder, 'first/report.json'), 'utf8')))
+  expect(written).toEqual(report)
+  expect(written.reasons).toEqual(['the recipe was applied as given'])
+  const passes = written.winner?.passes ?? []
+  expect(passes.map(({ pass }) => pass)).toEqual(['fold-batch-norm', 'quantize-static', 'correct-bias'])
+  expect(passes.map(({ nodesBefore }) => nodesBefore).slice(1)).toEqual(
+    passes.map(({ nodesAfter }) => nodesAfter).slice(0, -1),
+  )
+  const [fold, quantize] = passes
+  expect(fold?.sqnrDb).toBeGreaterThan(90)
+  expect(quantize?.sqnrDb).toBeGreaterThan(10)
+  expect(quantize?.sqnrDb).toBeLessThan(80)
+  expect(quantize?.bytesAfter).toBeLessThan(quantize?.bytesBefore ?? 0)
+  for (const { durationMs, latencyP50Ms } of passes) {
+    expect(durationMs).toBeGreaterThanOrEqual(0)
+    expect(latencyP50Ms).toBeGreaterThan(0)
+  }
+})
