@@ -1,4 +1,4 @@
-import { asFloat32, type DataType, elementCount, floatTensor, type Tensor } from '@edgefit/shared/onnx'
+import { asFloat32, type DataType, dataSizeBytes, floatTensor, type Tensor } from '@edgefit/shared/onnx'
 import { expanded } from './constant-layout.ts'
 
 /**
@@ -36,11 +36,15 @@ const UNARY: Readonly<Record<Unary, (value: number) => number>> = {
   Sqrt: Math.sqrt,
 }
 
-/** FLOAT or INT64 operands, broadcast. `undefined` for others, and where whole numbers are divided by 0. */
-export function binary(opType: Binary, left: Tensor, right: Tensor): Tensor | undefined {
+/**
+ * FLOAT or INT64 operands, broadcast. `undefined` for others, where whole numbers are divided by 0, and where the result
+ * would have more than `maxBytes`.
+ */
+export function binary(opType: Binary, left: Tensor, right: Tensor, maxBytes: number): Tensor | undefined {
   const dims = broadcastDims(left.dims, right.dims)
-  const a = dims && expanded(left, dims)
-  const b = dims && expanded(right, dims)
+  if (dataSizeBytes(left.dataType, dims) > maxBytes) return undefined
+  const a = expanded(left, dims)
+  const b = expanded(right, dims)
   if (a === undefined || b === undefined || a.dataType !== b.dataType) return undefined
   if (a.dataType === 'FLOAT') {
     const others = asFloat32(b)
@@ -86,12 +90,8 @@ function bigints({ data }: Tensor): BigInt64Array {
   return new BigInt64Array(data.slice().buffer)
 }
 
-function broadcastDims(left: readonly number[], right: readonly number[]): readonly number[] | undefined {
+function broadcastDims(left: readonly number[], right: readonly number[]): readonly number[] {
   const rank = Math.max(left.length, right.length)
   const at = (dims: readonly number[], axis: number): number => dims[axis - rank + dims.length] ?? 1
-  const dims = Array.from({ length: rank }, (_, axis) => (at(left, axis) === 1 ? at(right, axis) : at(left, axis)))
-  return elementCount(dims) <= MAX_ELEMENTS ? dims : undefined
+  return Array.from({ length: rank }, (_, axis) => (at(left, axis) === 1 ? at(right, axis) : at(left, axis)))
 }
-
-/** What is computed here is small: large operands meet scalars at most. */
-const MAX_ELEMENTS = 2 ** 26

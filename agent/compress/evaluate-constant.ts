@@ -28,7 +28,7 @@ export function evaluateConstant(
   const [first, second] = inputs
   if (node.opType === 'Constant') return constantValue(node)
   if (first === undefined || node.inputs.some((value, at) => value !== '' && inputs[at] === undefined)) return undefined
-  if (isBinary(node.opType)) return second && binary(node.opType, first, second)
+  if (isBinary(node.opType)) return second && binary(node.opType, first, second, maxBytes)
   if (isUnary(node.opType)) return unary(node.opType, first)
   switch (node.opType) {
     case 'Identity':

@@ -38,6 +38,7 @@ export {
 } from './graph.ts'
 export { type GraphIndex, indexGraph, type Use } from './graph-index.ts'
 export { loadModel } from './load.ts'
+export { localFunctions } from './local-functions.ts'
 export { namesIn, renameReads } from './names.ts'
 export { type SaveOptions, saveModel } from './save.ts'
 export { inferConstants, inferShapes } from './shape-inference.ts'

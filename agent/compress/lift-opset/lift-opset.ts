@@ -1,5 +1,5 @@
 import { EdgefitError } from '@edgefit/shared'
-import { type Graph, type Model, type Node, subgraphs } from '@edgefit/shared/onnx'
+import { type Graph, localFunctions, type Model, type Node, subgraphs } from '@edgefit/shared/onnx'
 import { nodeLabel } from '../node-label.ts'
 import { rewriteGraphs } from '../rewrite-graphs.ts'
 import { LIFTS_TO_13 } from './lifts-to-13.ts'
@@ -24,7 +24,8 @@ const IR_VERSIONS: readonly (readonly [opset: number, irVersion: number])[] = [
  *
  * What changed, and when: docs/Changelog.md of the ONNX repository.
  *
- * @throws EdgefitError MODEL_UNSUPPORTED naming the node whose change between the opsets is not known here.
+ * @throws EdgefitError MODEL_UNSUPPORTED naming the node whose change between the opsets is not known here, or operators
+ * that the model defines itself.
  */
 export function liftOpset(model: Model, version: number): Model {
   const opset = model.opsetImports.get('') ?? version
@@ -33,6 +34,13 @@ export function liftOpset(model: Model, version: number): Model {
     throw new EdgefitError(
       `the model uses opset ${opset}, and ${OLDEST} is the oldest that can be lifted; export the model again with opset ${version}`,
       { code: 'MODEL_UNSUPPORTED', details: { opset } },
+    )
+  }
+  const functions = localFunctions(model)
+  if (functions.length > 0) {
+    throw new EdgefitError(
+      `the model defines operators of its own (${functions.join(', ')}), whose bodies are written for opset ${opset}; export it again without functions, or with opset ${version}`,
+      { code: 'MODEL_UNSUPPORTED', details: { functions, opset, version } },
     )
   }
   let lifted = model

@@ -148,13 +148,16 @@ describe('folding constants', () => {
   it('does not make the model much larger', () => {
     const model = modelOf({
       inputs: { x: [1] },
-      outputs: ['y', 'z'],
+      outputs: ['y', 'z', 'w2'],
       nodes: [
         op('Expand', 'one large -> c'),
         op('ConstantOfShape', 'absurd -> d'),
         op('Transpose', 'w -> t'),
         op('Add', 'c x -> y'),
         op('MatMul', 'w t -> m'),
+        op('Mul', 'column row -> table'),
+        op('ReduceSum', 'table -> s'),
+        op('Add', 's x -> w2'),
         op('ReduceSum', 'd -> e'),
         op('Add', 'm e -> z'),
       ],
@@ -163,6 +166,8 @@ describe('folding constants', () => {
         int64Tensor('large', [1], [1_000_000]),
         int64Tensor('absurd', [2], [2 ** 40, 2 ** 40]),
         randomTensor('w', [300, 300], 2),
+        randomTensor('column', [200, 1], 3),
+        randomTensor('row', [200], 4),
       ],
     })
     expect(foldConstants(model).model).toBe(model)

@@ -8,6 +8,7 @@ import {
   decodeModel,
   encodeModel,
   freeInputs,
+  graphValue,
   inferShapes,
   int64Tensor,
   intsAttribute,
@@ -17,6 +18,7 @@ import {
   modelCost,
   node,
   type Tensor,
+  tensorValue,
 } from '../../../shared/onnx/index.ts'
 import { create, dataTypeCode, schemas, serializeModelProto, type TensorProto } from '../../../shared/onnx/protobuf.ts'
 import { mulberry32, randomFeeds, realModelPath, runModel } from './real-models.ts'
@@ -144,6 +146,23 @@ describe('decodeModel refuses', () => {
     ],
   ])('%s', (_, nodes, message) => {
     expect(failure(encodeModel(smallModel(nodes, ['y'])))).toMatch(message)
+  })
+
+  it('the same faults inside branches and attributes', () => {
+    const inBranch = (inner: Model): string => {
+      const attributes = { then_branch: graphValue(inner.graph), else_branch: graphValue(inner.graph) }
+      const choice = node({ opType: 'If', inputs: ['x'], outputs: ['y'], attributes })
+      return failure(encodeModel(smallModel([choice], ['y'])))
+    }
+    const named = (model: Model): Model => ({ ...model, graph: { ...model.graph, inputs: [] } })
+    expect(inBranch(named(smallModel([relu('ghost', 'b')], ['b'])))).toMatch(/reads "ghost"/)
+    expect(inBranch(named(smallModel([relu('b', 'a'), relu('a', 'b')], ['b'])))).toMatch(/circle/)
+    expect(inBranch(named(smallModel([relu('x', 'b')], ['c'])))).toMatch(/outputs "c"/)
+
+    const short = { ...weight('w', 1, 2, 3), dims: [4] }
+    expect(inBranch(named(smallModel([add('x', 'w', 'b')], ['b'], [short])))).toMatch(/"w" of FLOAT \[4\]/)
+    const constant = node({ opType: 'Constant', inputs: [], outputs: ['y'], attributes: { value: tensorValue(short) } })
+    expect(failure(encodeModel(smallModel([constant], ['y'])))).toMatch(/"w" of FLOAT \[4\] has 12 bytes instead of 16/)
   })
 
   it('outputs that nothing makes, and none at all', () => {

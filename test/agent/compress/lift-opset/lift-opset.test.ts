@@ -9,6 +9,7 @@ import {
   intValue,
   type Model,
   type Node,
+  node,
   stringValue,
   type Tensor,
 } from '@edgefit/shared/onnx'
@@ -364,6 +365,22 @@ describe('lifting the opset', () => {
     const node = op('If', 'c -> y', { then_branch: graphValue(branch), else_branch: graphValue(branch) })
     const model = modelOf({ opset: 11, inputs: { x: [2], c: [] }, outputs: ['y'], nodes: [node] })
     expect(() => liftOpset(model, 13)).toThrow(expect.objectContaining({ code: 'MODEL_UNSUPPORTED' }))
+  })
+
+  it('refuses operators that the model defines itself, which the runtime would read in the new opset', () => {
+    const nodes = [node({ opType: 'Mine', domain: 'local', inputs: ['x'], outputs: ['y'] })]
+    const model = modelOf({ opset: 11, inputs: { x: [2] }, outputs: ['y'], nodes })
+    const text = (value: string): readonly number[] => [value.length, ...new TextEncoder().encode(value)]
+    // ModelProto.functions (25) with a FunctionProto of name (1) and domain (10).
+    const body = [0x0a, ...text('Mine'), 0x52, ...text('local')]
+    const withFunction = { ...model, opaque: Uint8Array.of(0xca, 0x01, body.length, ...body) }
+    expect(() => liftOpset(withFunction, 13)).toThrow(
+      expect.objectContaining({
+        code: 'MODEL_UNSUPPORTED',
+        details: { functions: ['local.Mine'], opset: 11, version: 13 },
+      }),
+    )
+    expect(liftOpset(withFunction, 11)).toBe(withFunction)
   })
 
   it('refuses opsets before broadcasting', () => {
