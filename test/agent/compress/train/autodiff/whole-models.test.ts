@@ -62,7 +62,7 @@ describe('the gradient by weights agrees with differences', () => {
 })
 
 describe.skipIf(!hasSharedModels)('the gradient by weights of shared models agrees with differences', () => {
-  it.each(Object.entries(shared))('%s', async (_, subject) => expectWeightGradients(subject))
+  it.each(Object.entries(shared))('%s', async (_, subject) => expectWeightGradients(subject), 240_000)
 })
 
 /** By weight. */
