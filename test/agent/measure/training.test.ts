@@ -1,0 +1,92 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Pass, type Recipe } from '@edgefit/shared/model'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { createChildRunner } from '../../../agent/measure/child.ts'
+import type { JobRunner } from '../../../agent/measure/runner.ts'
+import { breastCancer, breastCancerTable, unpackedDataset } from './datasets.ts'
+
+vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 })
+
+const split = { seed: 3, calibration: 60, tuning: 150, evaluation: 150, training: 200 }
+const runtime = { intraOpThreads: 1, allowSpinning: false, memoryArena: true }
+const signal = AbortSignal.timeout(180_000)
+
+let directory: string
+let runner: JobRunner
+let datasetDir: string
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'edgefit-training-'))
+  runner = await createChildRunner({ lockPath: join(directory, 'lock') })
+  const { input, labels, count } = breastCancerTable()
+  datasetDir = await unpackedDataset(directory, 'table', [
+    { name: 'input', dtype: 'float32', shape: [count, 30], data: input },
+    { name: 'labels', dtype: 'int64', shape: [count], data: labels },
+  ])
+})
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+const TRAINING = { updates: 100, batch: 32, evaluateEvery: 20, learningRate: 0.05 }
+const PRUNED = Pass.parse({ pass: 'prune-weights', target: { by: 'sparsity', sparsity: 0.9 } })
+
+function build(name: string, passes: readonly Pass[], given: { readonly task?: { readonly kind: 'classification' } }) {
+  const recipe: Recipe = { schemaVersion: 1, runtime, passes: [...passes] }
+  const outPath = join(directory, `${name}.onnx`)
+  return runner.run<'build'>(
+    { kind: 'build', sourcePath: breastCancer, datasetDir, split, recipe, outPath, calibrationThreads: 1, ...given },
+    { timeoutMs: 60_000 },
+    signal,
+  )
+}
+
+const task = { kind: 'classification' } as const
+
+describe('a recipe that trains', () => {
+  it('wins back what pruning lost, by labels or by the source as its teacher, and says what it did', async () => {
+    const tuned = Pass.parse({ pass: 'fine-tune', ...TRAINING })
+    const taught = Pass.parse({ pass: 'fine-tune', ...TRAINING, loss: { kind: 'distillation', mixing: 1 } })
+    for (const [name, pass] of Object.entries({ tuned, taught })) {
+      const result = await build(name, [PRUNED, pass], { task })
+      if (result.kind === 'failed') throw new Error(result.message)
+      const words = result.value.passes[1]?.notes.join('; ') ?? ''
+      const [, before = '', after = ''] =
+        /: ([\d.]+) % on the tuning split before, ([\d.]+) % at best/.exec(words) ?? []
+      expect(Number(after)).toBeGreaterThan(Number(before) + 2)
+      expect(result.value.resolvedRecipe.passes[1]).toEqual(pass)
+    }
+  })
+
+  it('gives the same bytes again, and quicker: the run before is remembered', async () => {
+    const tuned = Pass.parse({ pass: 'fine-tune', ...TRAINING })
+    const first = await build('again', [tuned], { task })
+    const bytes = readFileSync(join(directory, 'again.onnx'))
+    expect(readdirSync(directory).filter((name) => name.startsWith('again.onnx.training'))).not.toEqual([])
+    const second = await build('again', [tuned], { task })
+    expect(second).toMatchObject({ kind: 'done', value: { digest: first.kind === 'done' ? first.value.digest : '' } })
+    expect(readFileSync(join(directory, 'again.onnx')).equals(bytes)).toBe(true)
+  })
+
+  it('trains for quantization, with its calibrated ranges in the resolved recipe', async () => {
+    const pass = Pass.parse({
+      pass: 'quantize-aware',
+      activations: { type: 'uint8' },
+      weights: { perChannel: false },
+      calibration: { method: 'minmax', samples: 60 },
+      training: TRAINING,
+    })
+    const result = await build('aware', [pass], { task })
+    if (result.kind === 'failed') throw new Error(result.message)
+    expect(result.value.passes[0]?.nodesAfter).toBeGreaterThan(result.value.passes[0]?.nodesBefore ?? 0)
+    const [resolved] = result.value.resolvedRecipe.passes
+    expect(resolved?.pass === 'quantize-aware' && Object.keys(resolved.ranges ?? {})).not.toHaveLength(0)
+  })
+
+  it('is refused where nothing says what the outputs mean', async () => {
+    const blind = build('blind', [Pass.parse({ pass: 'fine-tune', ...TRAINING })], {})
+    await expect(blind).rejects.toMatchObject({
+      code: 'DATASET_INVALID',
+      message: expect.stringContaining('training needs'),
+    })
+  })
+})
