@@ -15,7 +15,7 @@ import { benchModels } from './models.ts'
 import { LOCK_PATH } from './ptq-workshop.ts'
 
 export const RUNTIME: RuntimeSettings = { intraOpThreads: 1, allowSpinning: false, memoryArena: true }
-export const EFFORT = { minDurationMs: 3000, minQueries: 64, maxQueries: 100_000, maxDurationMs: 20_000 }
+const EFFORT = { minDurationMs: 3000, minQueries: 64, maxQueries: 100_000, maxDurationMs: 20_000 }
 export const TIMEOUT_MS = 30 * 60_000
 const SAMPLES = 8
 

@@ -1,7 +1,7 @@
 /** More counts than these are looked at by steps of 2, 4, 8 … first, and one by one only around what is found. */
 const LOOKED_AT = 16
 
-export interface FoundCount {
+interface FoundCount {
   readonly count: number
   readonly latencyMs: number
 }
@@ -14,7 +14,7 @@ export interface FoundCount {
  * 64. So counts are looked at one after the other from the top, and the first that will do is the fast edge of its step:
  * no larger one, among those looked at, is as fast.
  */
-export function* largestCount(
+function* largestCount(
   low: number,
   high: number,
   limitMs: number,
@@ -52,7 +52,7 @@ export interface AskedCount {
   readonly count: number
 }
 
-/** {@link largestCount} for several searches side by side, so that few calls predict much. */
+/** Does so for several searches side by side, so that few calls predict much. */
 export async function largestCounts(
   searches: readonly CountSearch[],
   predict: (asked: readonly AskedCount[]) => Promise<readonly number[]>,

@@ -19,7 +19,7 @@ export interface ShrinkPorts {
 }
 
 /** Counts of channels kept of each group, and what they come to. */
-export interface Shrunk {
+interface Shrunk {
   readonly kept: readonly number[]
   readonly latencyMs: number
   readonly loss: number
