@@ -42,6 +42,10 @@ const STEPS = [
   'dropout',
   'nothing',
   'transposed-conv',
+  'shape-chain',
+  'computed-weights',
+  'slice-all',
+  'pad-none',
 ] as const
 type Step = (typeof STEPS)[number]
 
@@ -56,6 +60,8 @@ export interface GraphPlan {
   /** Whether a value between is an output too. */
   readonly tap: boolean
   readonly batch: number
+  /** Whether the batch is a symbol in the model. */
+  readonly open: boolean
   readonly seed: number
 }
 
@@ -66,6 +72,7 @@ export const graphPlans: fc.Arbitrary<GraphPlan> = fc.record({
   bias: fc.boolean(),
   tap: fc.boolean(),
   batch: fc.constantFrom(1, 2),
+  open: fc.boolean(),
   seed: fc.integer({ min: 1, max: 10_000 }),
 })
 
@@ -222,6 +229,32 @@ export function graphOf(plan: GraphPlan): Model {
     dropout: () => same(add('Dropout', current.value)),
     nothing: () =>
       same(add('Transpose', add('Cast', current.value, { to: intValue(1) }), { perm: intsValue([0, 1, 2, 3]) })),
+    'shape-chain': () => {
+      const [height, width] = current.size
+      const batch = add('Gather', `${add('Shape', current.value)} ${ints(0)}`)
+      const target = add('Concat', `${batch} ${ints(-1)} ${ints(height, width)}`, { axis: intValue(0) })
+      return same(add('Reshape', `${current.value} ${target}`))
+    },
+    'computed-weights': () => {
+      const { channels } = current
+      const turned = add('Transpose', random([channels, 5, 1, 1], 0.5), { perm: intsValue([1, 0, 2, 3]) })
+      const scaled = add('Mul', `${turned} ${random([5, 1, 1, 1])}`)
+      return { ...current, value: add('Conv', `${current.value} ${scaled}`), channels: 5 }
+    },
+    'slice-all': () => {
+      const end = 2 ** 31 - 1
+      if (opset >= 10) return same(add('Slice', `${current.value} ${ints(0)} ${ints(end)} ${ints(1)}`))
+      const bounds = { starts: intsValue([0]), ends: intsValue([end]), axes: intsValue([1]) }
+      return same(add('Slice', current.value, bounds))
+    },
+    'pad-none': () => {
+      const pads = new Array<number>(8).fill(0)
+      return same(
+        opset < 11
+          ? add('Pad', current.value, { pads: intsValue(pads) })
+          : add('Pad', `${current.value} ${ints(...pads)}`),
+      )
+    },
     'transposed-conv': () => {
       const { channels, size } = current
       const weights = random([channels, 4, 3, 3], 0.3)
@@ -267,7 +300,7 @@ export function graphOf(plan: GraphPlan): Model {
   }
   const outputs = plan.tap && between !== 'x' ? ['y', between] : ['y']
   return modelOf({
-    inputs: { x: inputDims(plan) },
+    inputs: { x: plan.open ? ['batch', ...inputDims(plan).slice(1)] : inputDims(plan) },
     outputs,
     nodes,
     constants,
