@@ -2,11 +2,18 @@ import { copyFile, mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseJsonWith } from '@edgefit/shared'
 import { digestFile, writeFileAtomic } from '@edgefit/shared/artifact'
-import { type Objective, type OptimizeReport, type Profile, Recipe, type Task } from '@edgefit/shared/model'
+import {
+  type Objective,
+  type OptimizeReport,
+  type PassReport,
+  type Profile,
+  Recipe,
+  type Task,
+} from '@edgefit/shared/model'
 import { prepareModelAndData } from '../deploy/prepare.ts'
 import type { JobRunner } from '../measure/runner.ts'
 import { applyRecipe } from '../search/apply-recipe.ts'
-import type { LabLimits } from '../search/child-lab.ts'
+import { type LabLimits, PASS_COMPARISON } from '../search/child-lab.ts'
 import { type FitInput, fitModel } from '../search/fit.ts'
 import { memoryStudyStore } from '../search/study-store.ts'
 import type { StudyEvent, StudyResult } from '../search/study-types.ts'
@@ -70,7 +77,7 @@ export async function optimize(
           )
         : await applyRecipe({ ...base, recipe: recipe as Recipe }, shared, signal)
 
-    const compared = await comparePasses(result.winner, base, ports, signal)
+    const compared = await comparedPasses(result.winner, base, ports, signal)
     const report: OptimizeReport = {
       schemaVersion: 1,
       source: { digest: source.digest, sizeBytes: source.sizeBytes },
@@ -96,42 +103,41 @@ export async function optimize(
   }
 }
 
-type PassLines = NonNullable<OptimizeReport['winner']>['passes']
-
-const COMPARED_SAMPLES = 16
-const COMPARING_EFFORT = { minDurationMs: 300, minQueries: 64, maxQueries: 2000, maxDurationMs: 3000 }
-
-/** What each pass of the winner did to outputs and latency; where that fails, the rest of the report stands. */
-async function comparePasses(
+/** What each pass of a search's winner did to outputs and latency; where that fails, the rest of the report stands. */
+async function comparedPasses(
   winner: StudyResult['winner'],
-  { source, dataset, split, profile }: Pick<FitInput, 'source' | 'dataset' | 'split' | 'profile'>,
+  { source, dataset, split, workDir, profile }: Omit<FitInput, 'objective' | 'budgetMs'>,
   { runner, limits, onEvent }: OptimizePorts,
   signal: AbortSignal,
-): Promise<{ readonly passes: PassLines; readonly reasons: readonly string[] }> {
-  if (winner === null || winner.passes.length === 0) return { passes: [], reasons: [] }
+): Promise<{ readonly passes: PassReport[]; readonly reasons: readonly string[] }> {
+  const passes = [...(winner?.passes ?? [])]
+  if (winner === null || passes.every(({ latencyP50Ms }) => latencyP50Ms !== null)) return { passes, reasons: [] }
+  // Training takes too long to do it twice.
+  if (passes.some(({ pass }) => pass === 'fine-tune' || pass === 'quantize-aware')) return { passes, reasons: [] }
   onEvent({ kind: 'step', what: 'comparing the passes' })
-  const result = await runner.run<'compare-passes'>(
+  const result = await runner.run<'build'>(
     {
-      kind: 'compare-passes',
+      kind: 'build',
       sourcePath: source.path,
       datasetDir: dataset.dir,
       split,
       recipe: winner.recipe,
-      samples: COMPARED_SAMPLES,
-      effort: COMPARING_EFFORT,
+      outPath: join(workDir, 'compared.onnx'),
+      compare: PASS_COMPARISON,
       calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
     },
     { timeoutMs: limits.stepTimeoutMs },
     signal,
   )
   signal.throwIfAborted()
-  const effects = result.kind === 'failed' ? [] : result.value.passes
+  if (result.kind === 'failed') return { passes, reasons: [`the passes could not be compared: ${result.message}`] }
+  const { passes: again } = result.value
   return {
-    passes: winner.passes.map((pass, index) => ({
-      ...pass,
-      ...(effects[index] ?? { sqnrDb: null, latencyP50Ms: null }),
-    })),
-    reasons: result.kind === 'failed' ? [`the passes could not be compared: ${result.message}`] : [],
+    passes: passes.map((pass, index) => {
+      const { sqnrDb = null, latencyP50Ms = null } = again[index] ?? {}
+      return { ...pass, sqnrDb, latencyP50Ms }
+    }),
+    reasons: [],
   }
 }
 

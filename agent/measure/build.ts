@@ -1,10 +1,11 @@
 import { dirname } from 'node:path'
 import { digestBytes, writeFileAtomic } from '@edgefit/shared/artifact'
-import { recipeDigest } from '@edgefit/shared/model'
+import { type PassReport, recipeDigest } from '@edgefit/shared/model'
 import { describeIo, loadModel, type Model } from '@edgefit/shared/onnx'
 import { type BuildProgress, buildVariant, verifyFusion } from '../compress/index.ts'
 import type { JobOf } from './jobs.ts'
 import { openSession, optimizedGraphIn } from './ort-session.ts'
+import { passComparison } from './pass-comparison.ts'
 import { openSamples } from './samples.ts'
 import type { JobHandlers } from './serve-job.ts'
 import { createTablePredictor } from './table-predictor.ts'
@@ -14,10 +15,12 @@ import { openTrainingPort } from './training-port.ts'
 export const build: JobHandlers['build'] = async (job, report) => {
   report('loading')
   const source = await loadModel(job.sourcePath)
-  const { datasetDir, split, recipe, latencyTable } = job
+  const { datasetDir, split, recipe, latencyTable, compare } = job
   const samples = await openSamples({ datasetDir, split, which: 'calibration' }, describeIo(source).inputs)
   const training = await trainingFor(job, source)
-  const durationsMs: number[] = []
+  const tuning = compare && (await openSamples({ datasetDir, split, which: 'tuning' }, describeIo(source).inputs))
+  const comparison = tuning && compare && (await passComparison(source, tuning, recipe.runtime, compare))
+  const effects: Pick<PassReport, 'durationMs' | 'sqnrDb' | 'latencyP50Ms'>[] = []
   let startedMs = performance.now()
   try {
     const variant = await buildVariant({
@@ -30,10 +33,11 @@ export const build: JobHandlers['build'] = async (job, report) => {
       ...(job.teacherPath !== undefined && { teacher: await loadModel(job.teacherPath) }),
       threads: job.calibrationThreads,
       onProgress: (progress) => report('building', (progress.index + shareOfPass(progress)) / progress.count),
-      onPass: () => {
-        const nowMs = performance.now()
-        durationsMs.push(nowMs - startedMs)
-        startedMs = nowMs
+      async onPass(model) {
+        const durationMs = performance.now() - startedMs
+        const effect = await comparison?.effectOn(model)
+        effects.push({ ...NOT_COMPARED, ...effect, durationMs })
+        startedMs = performance.now()
       },
       // Whoever wants it to end kills this process.
       signal: new AbortController().signal,
@@ -47,16 +51,19 @@ export const build: JobHandlers['build'] = async (job, report) => {
       resolvedRecipeDigest: recipeDigest(variant.resolved),
       passes: variant.reports.map((passReport, at) => ({
         ...passReport,
-        durationMs: durationsMs[at] ?? 0,
+        ...(effects[at] ?? NOT_COMPARED),
         // What the runtime makes of the file is the doing of all passes: told with the last.
         notes: [...passReport.notes, ...(at === variant.reports.length - 1 ? findings : [])],
       })),
     }
   } finally {
     await training?.close()
+    await tuning?.close()
     await samples.close()
   }
 }
+
+const NOT_COMPARED = { durationMs: 0, sqnrDb: null, latencyP50Ms: null }
 
 function shareOfPass({ calibration, training }: BuildProgress): number {
   if (training !== undefined) return training.update / training.updates

@@ -7,7 +7,6 @@ import {
   LayerSensitivity,
   PairedCounts,
   PairedDifference,
-  PassEffect,
   PassReport,
   Recipe,
   RuntimeSettings,
@@ -52,6 +51,8 @@ export const Job = z.discriminatedUnion('kind', [
     teacherPath: z.string().optional(),
     /** Written whole or not at all. */
     outPath: z.string(),
+    /** Compare the model with the source after every pass: on so many tuning samples, timed for so long. */
+    compare: z.strictObject({ samples: z.int().positive(), effort: Effort }).optional(),
     calibrationThreads: z.int().positive(),
     /** Times of operators on this box, for passes that ask for them; without it those fail. */
     latencyTable: z.strictObject({ folder: z.string(), hardwareClass: z.string() }).optional(),
@@ -91,18 +92,6 @@ export const Job = z.discriminatedUnion('kind', [
     maxSamples: z.int().positive().nullable(),
     /** What fp32 said of these samples: read where it fits, written where not. */
     referencePath: z.string(),
-  }),
-  z.strictObject({
-    kind: z.literal('compare-passes'),
-    sourcePath: z.string(),
-    datasetDir: z.string(),
-    split: SplitSpec,
-    recipe: Recipe,
-    /** Of the tuning split, to compare outputs on; all of them where there are fewer. */
-    samples: z.int().positive(),
-    /** How long to time each model. */
-    effort: Effort,
-    calibrationThreads: z.int().positive(),
   }),
   z.strictObject({
     kind: z.literal('rank-layers'),
@@ -170,7 +159,6 @@ export const JOB_RESULTS = {
     difference: PairedDifference.nullable(),
     sqnrDb: z.number().nullable(),
   }),
-  'compare-passes': z.object({ passes: z.array(PassEffect) }),
   'rank-layers': z.object({ layers: z.array(LayerSensitivity) }),
 } as const
 export type JobValue<Kind extends JobKind> = z.infer<(typeof JOB_RESULTS)[Kind]>

@@ -11,6 +11,5 @@ serveJob({
   'measure-solo': async (...job) => (await import('./measure-solo.ts')).measureSolo(...job),
   'measure-against': async (...job) => (await import('./measure-against.ts')).measureAgainst(...job),
   'measure-accuracy': async (...job) => (await import('./measure-accuracy.ts')).measureAccuracy(...job),
-  'compare-passes': async (...job) => (await import('./compare-passes.ts')).comparePasses(...job),
   'rank-layers': async (...job) => (await import('./rank-layers.ts')).rankLayers(...job),
 })

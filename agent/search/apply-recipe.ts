@@ -31,6 +31,7 @@ export async function applyRecipe(
     now,
     monotonicNow,
     limits,
+    comparePasses: true,
   })
   const startedMs = monotonicNow()
   await onEvent({ kind: 'step', what: 'building the variant' })

@@ -20,6 +20,14 @@ export interface ChildLabOptions {
   readonly now: () => number
   readonly monotonicNow: () => number
   readonly limits: LabLimits
+  /** Compare the model with the source after every pass of every recipe that is built. */
+  readonly comparePasses?: boolean
+}
+
+/** To see what each pass did: far less than it takes to judge a variant. */
+export const PASS_COMPARISON = {
+  samples: 16,
+  effort: { minDurationMs: 300, minQueries: 64, maxQueries: 2000, maxDurationMs: 3000 },
 }
 
 export interface LabLimits {
@@ -91,6 +99,7 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
         task: options.task,
         outPath,
         calibrationThreads,
+        ...(options.comparePasses && { compare: PASS_COMPARISON }),
         latencyTable: { folder: join(options.workDir, 'latency'), hardwareClass },
       } as const
       const result = await runner.run<'build'>(job, run, signal)

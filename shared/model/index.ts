@@ -26,7 +26,7 @@ export {
 } from './measurement.ts'
 export { AccuracyFloor, Objective } from './objective.ts'
 export { type ObjectiveFlags, objectiveFromFlags } from './objective-flags.ts'
-export { OptimizeReport, PassEffect, PassReport } from './optimize-report.ts'
+export { OptimizeReport, PassReport } from './optimize-report.ts'
 export { orderFaults } from './pass-contracts.ts'
 export { ArtifactRef, Digest, Labels, Name, TENSOR_TYPES, TensorSpec } from './primitives.ts'
 export { Profile } from './profile.ts'

@@ -20,17 +20,12 @@ export const PassReport = z.object({
   durationMs: z.number(),
   /** For people: what was left alone, and why. */
   notes: z.array(z.string()),
-})
-export type PassReport = z.infer<typeof PassReport>
-
-/** The model as a pass leaves it, against the source. */
-export const PassEffect = z.object({
-  /** Of the worst output, over a few tuning samples; null where the outputs cannot be compared. */
+  /** The model as the pass leaves it against the source: the worst output, over a few tuning samples. Null: not compared. */
   sqnrDb: z.number().nullable(),
-  /** Median of a short measurement; null where the model does not run before the passes that follow. */
+  /** Median of a short measurement. Null where not compared, or the model does not run before the passes that follow. */
   latencyP50Ms: z.number().nullable(),
 })
-export type PassEffect = z.infer<typeof PassEffect>
+export type PassReport = z.infer<typeof PassReport>
 
 /** `report.json` of `edgefit-agent optimize`: a contract that others may script against. */
 export const OptimizeReport = z.object({
@@ -51,7 +46,7 @@ export const OptimizeReport = z.object({
       digest: Digest,
       measurement: Measurement,
       /** In the order of the recipe; empty for fp32. */
-      passes: z.array(z.object({ ...PassReport.shape, ...PassEffect.shape })),
+      passes: z.array(PassReport),
     })
     .nullable(),
   trials: z.array(Trial),

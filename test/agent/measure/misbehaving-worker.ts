@@ -61,7 +61,6 @@ const handlers: JobHandlers = {
   'measure-solo': unused,
   'measure-against': unused,
   'measure-accuracy': unused,
-  'compare-passes': unused,
   'rank-layers': unused,
 }
 serveJob(handlers)
