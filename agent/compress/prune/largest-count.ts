@@ -14,11 +14,7 @@ interface FoundCount {
  * 64. So counts are looked at one after the other from the top, and the first that will do is the fast edge of its step:
  * no larger one, among those looked at, is as fast.
  */
-function* largestCount(
-  low: number,
-  high: number,
-  limitMs: number,
-): Generator<number, FoundCount | undefined, number> {
+function* largestCount(low: number, high: number, limitMs: number): Generator<number, FoundCount | undefined, number> {
   const lowest = yield low
   if (!(lowest <= limitMs)) return undefined
   let found: FoundCount = { count: low, latencyMs: lowest }
