@@ -39,6 +39,8 @@ export interface Compared {
 const OURS: readonly Method[] = ['minmax', 'percentile', 'entropy', 'mse']
 const THEIRS: readonly (Method & ReferenceJob['method'])[] = ['minmax', 'percentile', 'entropy']
 
+const BEST = 'best on tuning'
+
 /** Both sides quantize with the samples of a seed before the next one's turn comes. */
 export async function benchAccuracy(scene: Scene, subject: Subject): Promise<Compared> {
   const { workshop, reference, seeds, samples } = scene
@@ -131,14 +133,14 @@ export function accuracyTable(compared: readonly Compared[]): string {
       ...cells(our),
       ...cells(their),
       our && their ? signed(mean(our) - mean(their)) : '',
-      our && their ? (medianMs(our) / medianMs(their)).toFixed(2) : '',
+      our && their && title !== BEST ? (medianMs(our) / medianMs(their)).toFixed(2) : '',
     ]
     const methods = [...ours.keys()].map((method) =>
       row(method, ours.get(method), method === 'mse' ? undefined : theirs.get(method)),
     )
     return [
       ...methods,
-      row('best on tuning', chosen(ours), theirs.size === 0 ? undefined : chosen(theirs)),
+      row(BEST, chosen(ours), theirs.size === 0 ? undefined : chosen(theirs)),
       ...(theirs.has('defaults') ? [row('the tool’s defaults', undefined, theirs.get('defaults'))] : []),
     ]
   })

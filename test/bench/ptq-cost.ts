@@ -24,7 +24,7 @@ export async function benchCost(
 ): Promise<{ readonly rows: readonly CostRow[]; readonly cases: readonly LatencyCase[] }> {
   const { name, modelPath } = subject
   const base = join(folder, name.replaceAll(' ', '-'))
-  const [draw] = await workshop.draws(subject, [1], samples, base)
+  const [draw] = await workshop.draws({ calibration: subject.noise(), pool: subject.pool }, [1], samples, base)
   if (draw === undefined) throw new RangeError('no samples were drawn')
   const rows: CostRow[] = []
   const cases: LatencyCase[] = []

@@ -4,16 +4,18 @@ export const RUNTIME: RuntimeSettings = { intraOpThreads: 1, allowSpinning: fals
 
 export type StaticPass = Extract<Pass, { pass: 'quantize-static' }>
 
+const IS_ARM = process.arch === 'arm64'
 const FOLD: Pass = { pass: 'fold-batch-norm' }
 
-/** int8 in the flavour whose kernels are fast here. */
+/** int8 in the flavour whose kernels are fast here, as the search tries it. */
 export function staticPass(calibration: StaticPass['calibration'], perChannel = true): StaticPass {
   return {
     pass: 'quantize-static',
-    activations: { type: process.arch === 'arm64' ? 'int8' : 'uint8' },
+    activations: { type: IS_ARM ? 'int8' : 'uint8' },
     weights: { type: 'int8', perChannel, reducedRange: false },
     calibration,
     exclude: [],
+    floatStem: !IS_ARM,
   }
 }
 

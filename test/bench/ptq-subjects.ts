@@ -77,7 +77,10 @@ export function ptqSubjects(): readonly Subject[] {
 }
 
 /** Without labels only time, size and memory are claimed. */
-export type UnlabelledSubject = Pick<Subject, 'name' | 'modelPath' | 'calibration' | 'pool'>
+export interface UnlabelledSubject extends Pick<Subject, 'name' | 'modelPath' | 'pool'> {
+  /** Made when asked for: much memory. */
+  noise(): Samples
+}
 
 /** Pictures beyond those to calibrate with: for timing. */
 const EXTRA = 34
@@ -101,8 +104,14 @@ function noise(
   side: number,
   [low, high]: readonly [number, number],
 ): UnlabelledSubject {
-  const random = seededRandom(1)
-  const values = Float32Array.from({ length: count * 3 * side * side }, () => low + random() * (high - low))
-  const calibration = { input: 'input', sampleDims: [3, side, side], values, labels: new Uint8Array(count) }
-  return { name, modelPath: sharedPath(path), calibration, pool: count }
+  return {
+    name,
+    modelPath: sharedPath(path),
+    pool: count,
+    noise: () => {
+      const random = seededRandom(1)
+      const values = new Float32Array(count * 3 * side * side).map(() => low + random() * (high - low))
+      return { input: 'input', sampleDims: [3, side, side], values, labels: new Uint8Array(count) }
+    },
+  }
 }
