@@ -36,6 +36,11 @@ interface OpenSessionOptions {
   readonly graphOptimization: 'disabled' | 'basic' | 'extended' | 'all'
   /** Intra-op threads. */
   readonly threads: number
+  /**
+   * Whether the runtime takes one block for all values of a run, planned from the run before. Default: true. A training
+   * step needs a third to a half less at its peak without, in the same time.
+   */
+  readonly memoryPattern?: boolean
 }
 
 /**

@@ -82,9 +82,10 @@ async function timedLoad(open: () => Promise<InferenceSession>): Promise<LoadedM
 }
 
 /** The adapter that compression calibrates with. */
-export const openSession: OpenSession = async (model, { graphOptimization, threads }) => {
+export const openSession: OpenSession = async (model, { graphOptimization, threads, memoryPattern = true }) => {
   const settings = { intraOpThreads: threads, allowSpinning: false, memoryArena: true }
-  const session = await create(model, { ...sessionOptions(settings), graphOptimizationLevel: graphOptimization })
+  const options = { ...sessionOptions(settings), graphOptimizationLevel: graphOptimization }
+  const session = await create(model, { ...options, enableMemPattern: memoryPattern })
   return {
     run: async (feeds) => collect(await explained(() => session.run(bindFeeds(feeds)))),
     release: () => session.release(),
@@ -115,7 +116,7 @@ export function optimizedGraphIn(folder: string, level: 'extended' | 'all' = 'ex
 
 function create(
   model: string | Uint8Array,
-  options: SessionOptions & { readonly optimizedModelFilePath?: string },
+  options: SessionOptions & Pick<InferenceSession.SessionOptions, 'enableMemPattern' | 'optimizedModelFilePath'>,
 ): Promise<InferenceSession> {
   // Warnings of the runtime (severity 2) are about models, not about this box: only errors go to stderr.
   const given: InferenceSession.SessionOptions = { ...options, executionProviders: ['cpu'], logSeverityLevel: 3 }

@@ -35,6 +35,7 @@ const session = await InferenceSession.create(encodeModel(step.model), {
   interOpNumThreads: 1,
   executionMode: 'sequential',
   graphOptimizationLevel: 'all',
+  enableMemPattern: false,
   logSeverityLevel: 3,
   ...(profilePrefix !== undefined && { enableProfiling: true, profileFilePrefix: profilePrefix }),
 })

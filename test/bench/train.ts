@@ -13,12 +13,14 @@ import { FASHION_MNIST } from '../../deploy/demo/fashion-mnist.ts'
 import { pythonWithTorch } from './peers/torch.ts'
 import { writeTrainJob } from './train-job.ts'
 
-const local = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+const SHARED = new URL('../../../shared/models/', import.meta.url)
 const NETWORKS = [
   { name: 'fashion_resnet14', modelPath: fileURLToPath(FASHION_MNIST.resNet), batch: 32 },
   { name: 'fashion_mobilenetv2', modelPath: fileURLToPath(FASHION_MNIST.mobileNet), batch: 32 },
-  { name: 'MobileNetV1-0.25 96x96', modelPath: local('../../../shared/models/mlperf_vww/model.onnx'), batch: 8 },
+  { name: 'MobileNetV1-0.25 96x96', modelPath: fileURLToPath(new URL('mlperf_vww/model.onnx', SHARED)), batch: 8 },
 ]
+const OUR_SCRIPT = fileURLToPath(new URL('./train-step.ts', import.meta.url))
+const THEIR_SCRIPT = fileURLToPath(new URL('./peers/train_step.py', import.meta.url))
 const LAYOUTS = ['contiguous', 'channels_last'] as const
 const WARM_UP_STEPS = 3
 const STEPS_A_TURN = 5
@@ -93,11 +95,11 @@ export async function run(args: readonly string[]): Promise<void> {
 
 /** Ours first. */
 async function startAll(job: string, python: string | undefined): Promise<readonly Trainer[]> {
-  const ours = await start('Edgefit', process.execPath, [...process.execArgv, local('./train-step.ts'), job])
+  const ours = await start('Edgefit', process.execPath, [...process.execArgv, OUR_SCRIPT, job])
   if (python === undefined) return [ours]
   const theirs: Trainer[] = []
   for (const layout of LAYOUTS) {
-    theirs.push(await start(`PyTorch ${layout}`, python, [local('./peers/train_step.py'), job, layout]))
+    theirs.push(await start(`PyTorch ${layout}`, python, [THEIR_SCRIPT, job, layout]))
   }
   return [ours, ...theirs]
 }
@@ -158,6 +160,7 @@ function table(rows: readonly Row[]): string {
     'of the processor, ms',
     'ours / this',
     'peak RSS, MiB',
+    'of it by training',
     'loss',
   ]
   const body = rows.map(({ network, batch, trainer, wallMs, cpuMs, ratio, peakMib, trainingMib, loss }) => [

@@ -50,6 +50,7 @@ export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, 
   const session = await ports.openSession(encodeModel(step.model), {
     graphOptimization: 'all',
     threads: ports.threads,
+    memoryPattern: false,
   })
   const labels = step.inputs.find(({ name }) => name === LABELS_INPUT)
   const taken = new Set(step.inputs.map(({ name }) => name))
