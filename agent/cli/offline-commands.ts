@@ -2,7 +2,6 @@ import { EdgefitError } from '@edgefit/shared'
 import { type ObjectiveFlags, objectiveFromFlags } from '@edgefit/shared/model'
 import { Command, Option } from 'commander'
 import { DEFAULT_LIMITS } from '../search/child-lab.ts'
-import type { StudyEvent } from '../search/study-types.ts'
 import { bench } from './bench.ts'
 import { openBox } from './box.ts'
 import { requireFile, requireFolder } from './files.ts'
@@ -10,7 +9,7 @@ import { formatMeasurement, formatTrial } from './format.ts'
 import { formatProfile } from './format-profile.ts'
 import { formatReport } from './format-report.ts'
 import { type CliIo, printResult, progressOf } from './io.ts'
-import { optimize, RESULT_FILES } from './optimize.ts'
+import { type OptimizePorts, optimize, RESULT_FILES } from './optimize.ts'
 import { addLimitOptions, integerIn, type LimitOptions, numberIn } from './options.ts'
 import type { Progress } from './progress.ts'
 import { addTaskOptions, type TaskOptions, taskOf } from './task-option.ts'
@@ -101,7 +100,7 @@ function optimizeCommand(io: CliIo): Command {
         profile,
         now,
         monotonicNow,
-        onEvent: showStudy(progress),
+        ...showStudy(progress),
       }
       const report = await optimize({ modelPath, npzPath, outDir, task, seed, wanted }, ports, io.signal)
       progress.done()
@@ -173,9 +172,23 @@ function wantedOf(flags: OptimizeFlags): Parameters<typeof optimize>[0]['wanted'
   return { kind: 'search', objective: objectiveFromFlags({ ...flags, latencyP90Ms }), budgetS: flags.budgetS }
 }
 
-function showStudy(progress: Progress): (event: StudyEvent) => void {
-  return (event) => {
-    if (event.kind === 'step') progress.step(event.what)
-    if (event.kind === 'trial') progress.line(formatTrial(event.trial))
+function showStudy(progress: Progress): Pick<OptimizePorts, 'onEvent' | 'onProgress'> {
+  let current = ''
+  let waiting = false
+  return {
+    onEvent(event) {
+      if (event.kind === 'trial') progress.line(formatTrial(event.trial))
+      if (event.kind !== 'step') return
+      current = event.what
+      progress.step(current)
+    },
+    onProgress({ stage, fraction }) {
+      const waitsNow = stage === 'waiting'
+      if (waitsNow !== waiting) {
+        progress.step(waitsNow ? `${current}: waiting for another measurement on this host to end` : current)
+      }
+      waiting = waitsNow
+      if (fraction !== null && !waitsNow) progress.share(fraction)
+    },
   }
 }

@@ -11,6 +11,7 @@ import {
   type Task,
 } from '@edgefit/shared/model'
 import { prepareModelAndData } from '../deploy/prepare.ts'
+import type { JobProgress } from '../measure/jobs.ts'
 import type { JobRunner } from '../measure/runner.ts'
 import { applyRecipe } from '../search/apply-recipe.ts'
 import { type LabLimits, PASS_COMPARISON } from '../search/child-lab.ts'
@@ -38,6 +39,7 @@ export interface OptimizePorts {
   readonly now: () => number
   readonly monotonicNow: () => number
   readonly onEvent: (event: StudyEvent) => void
+  readonly onProgress: (progress: JobProgress) => void
 }
 
 /**
@@ -66,8 +68,8 @@ export async function optimize(
     await prepareModelAndData({ modelPath, npzPath, datasetDir: dataset.dir, split, task }, ports.runner, signal)
 
     const base = { source, dataset, split, task, workDir, profile: ports.profile }
-    const { runner, limits, now, monotonicNow, onEvent } = ports
-    const shared = { runner, limits, now, monotonicNow, onEvent }
+    const { runner, limits, now, monotonicNow, onEvent, onProgress } = ports
+    const shared = { runner, limits, now, monotonicNow, onEvent, onProgress }
     const result: StudyResult =
       recipe === undefined && wanted.kind === 'search'
         ? await fitModel(

@@ -5,26 +5,34 @@ import type { WriteStream } from 'node:tty'
 export interface Progress {
   /** What is being done right now; replaced by the next. */
   step(text: string): void
+  /** How far the step is, from 0 to 1: on a terminal only. */
+  share(fraction: number): void
   /** A fact that stays. */
   line(text: string): void
   done(): void
 }
 
 export function createProgress(stream: NodeJS.WriteStream & Partial<WriteStream>, quiet: boolean): Progress {
-  if (quiet) return { step: () => undefined, line: () => undefined, done: () => undefined }
+  if (quiet) return { step: () => undefined, share: () => undefined, line: () => undefined, done: () => undefined }
   if (!stream.isTTY) {
     const write = (text: string) => stream.write(`${text}\n`)
-    return { step: write, line: write, done: () => undefined }
+    return { step: write, share: () => undefined, line: write, done: () => undefined }
   }
   const wipe = () => {
     clearLine(stream, 0)
     cursorTo(stream, 0)
   }
+  let current = ''
+  const show = (text: string) => {
+    wipe()
+    stream.write(`… ${text}`.slice(0, (stream.columns ?? 80) - 1))
+  }
   return {
     step(text) {
-      wipe()
-      stream.write(`… ${text}`.slice(0, (stream.columns ?? 80) - 1))
+      current = text
+      show(text)
     },
+    share: (fraction) => show(`${current}, ${Math.round(100 * fraction)} %`),
     line(text) {
       wipe()
       stream.write(`${text}\n`)

@@ -15,7 +15,7 @@ type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'work
  */
 export async function applyRecipe(
   { source, dataset, split, task, workDir, profile, recipe }: ApplyInput,
-  { runner, limits, now, monotonicNow, onEvent }: Omit<FitPorts, 'store'>,
+  { runner, limits, now, monotonicNow, onEvent, onProgress }: Omit<FitPorts, 'store'>,
   signal: AbortSignal,
 ): Promise<StudyResult> {
   const calibrationThreads = Math.max(1, Math.floor(profile.limits.cpus))
@@ -32,6 +32,7 @@ export async function applyRecipe(
     monotonicNow,
     limits,
     comparePasses: true,
+    ...(onProgress && { onProgress }),
   })
   const startedMs = monotonicNow()
   await onEvent({ kind: 'step', what: 'building the variant' })

@@ -22,6 +22,8 @@ export interface ChildLabOptions {
   readonly limits: LabLimits
   /** Compare the model with the source after every pass of every recipe that is built. */
   readonly comparePasses?: boolean
+  /** Of the job that runs. */
+  readonly onProgress?: (progress: JobProgress) => void
 }
 
 /** To see what each pass did: far less than it takes to judge a variant. */
@@ -59,7 +61,13 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
   const variantsDir = join(options.workDir, 'variants')
   await mkdir(variantsDir, { recursive: true })
   const waiting = waitingTime(options.monotonicNow)
-  const run = { timeoutMs: limits.stepTimeoutMs, onProgress: waiting.onProgress }
+  const run = {
+    timeoutMs: limits.stepTimeoutMs,
+    onProgress(progress: JobProgress) {
+      waiting.onProgress(progress)
+      options.onProgress?.(progress)
+    },
+  }
   const built = new Map<string, Built>()
 
   return {

@@ -1,5 +1,6 @@
 import type { Digest, Objective, Profile, SplitSpec, Task } from '@edgefit/shared/model'
 import { loadModel, operatorHistogram } from '@edgefit/shared/onnx'
+import type { JobProgress } from '../measure/jobs.ts'
 import type { JobRunner } from '../measure/runner.ts'
 import { quantizationCandidates, runtimeCandidates } from './candidates.ts'
 import { createChildLab, type LabLimits } from './child-lab.ts'
@@ -28,6 +29,8 @@ export interface FitPorts {
   readonly now: () => number
   readonly monotonicNow: () => number
   readonly onEvent: (event: StudyEvent) => Promise<void> | void
+  /** Of the job that runs. */
+  readonly onProgress?: (progress: JobProgress) => void
 }
 
 /** Fits `source` to this box: the one search behind `edgefit-agent optimize` and every deployment. */
@@ -46,6 +49,7 @@ export async function fitModel(input: FitInput, ports: FitPorts, signal: AbortSi
     now: ports.now,
     monotonicNow: ports.monotonicNow,
     limits: ports.limits,
+    ...(ports.onProgress && { onProgress: ports.onProgress }),
   })
   const { hardwareClass, runtimeVersion, agentVersion } = profile
   const study = {

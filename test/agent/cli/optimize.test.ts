@@ -54,7 +54,15 @@ function apply(recipePath: string, out: string): Promise<OptimizeReport> {
       seed: 0,
       wanted: { kind: 'recipe', recipePath },
     },
-    { runner, limits, profile, now: () => 0, monotonicNow: () => 0, onEvent: () => undefined },
+    {
+      runner,
+      limits,
+      profile,
+      now: () => 0,
+      monotonicNow: () => 0,
+      onEvent: () => undefined,
+      onProgress: () => undefined,
+    },
     AbortSignal.timeout(170_000),
   )
 }
