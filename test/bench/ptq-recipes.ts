@@ -19,7 +19,7 @@ export function staticPass(calibration: StaticPass['calibration'], perChannel = 
   }
 }
 
-export function recipeOf(...passes: readonly Pass[]): Recipe {
+function recipeOf(...passes: readonly Pass[]): Recipe {
   return { schemaVersion: 1, passes: [FOLD, ...passes], runtime: RUNTIME }
 }
 

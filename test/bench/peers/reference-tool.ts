@@ -21,7 +21,7 @@ export interface ReferenceJob {
   readonly practice: 'documented' | 'defaults'
 }
 
-export interface ReferenceCost {
+interface ReferenceCost {
   /** Without the start of Python and its imports. */
   readonly wallMs: number
   /** Of the whole process so far. */
@@ -77,9 +77,8 @@ async function quantize(
   lockPath: string,
   jobs: readonly ReferenceJob[],
 ): Promise<readonly ReferenceCost[]> {
-  const child = spawn('flock', ['--no-fork', '--exclusive', lockPath, python, SCRIPT], {
-    stdio: ['pipe', 'pipe', 'pipe'],
-  })
+  const [program, ...args] = ['flock', '--no-fork', '--exclusive', lockPath, python, SCRIPT] as const
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] })
   const outputs = Promise.all([text(child.stdout), text(child.stderr)])
   child.stdin.end(JSON.stringify(jobs))
   const [stdout, stderr] = await outputs
