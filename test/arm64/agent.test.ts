@@ -5,7 +5,7 @@ import { Profile, RuntimeJson } from '@edgefit/shared/model'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { publishBreastCancer } from '../support/breast-cancer.ts'
 import { AGENT, command, createFleet, eventually, type Fleet } from '../support/fleet.ts'
-import { emulatedNode, isPrepared, skippedBecause } from './emulation.ts'
+import { emulatedNode, isPrepared } from './emulation.ts'
 
 let fleet: Fleet
 beforeEach(async () => {
@@ -16,7 +16,7 @@ afterEach(() => fleet.stop())
 /** Where other processes want the same cores, emulated ones take their time. */
 const TIMEOUT_MS = 540_000
 
-describe.skipIf(!isPrepared)(`the agent on emulated ARM${skippedBecause}`, () => {
+describe.skipIf(!isPrepared)('the agent on emulated ARM', () => {
   it('knows its CPU and how fast it is', async () => {
     const lock = join(fleet.folder, 'lock')
 

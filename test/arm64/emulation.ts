@@ -15,8 +15,6 @@ const folder = resolve(process.env['EDGEFIT_ARM64_DIR'] ?? here('../../.cache/ar
 /** What setup.sh prepares last, for this checkout. */
 const sqlite = join(folder, 'sysroot', here('../../node_modules/better-sqlite3/build/Release/better_sqlite3.node'))
 export const isPrepared = existsSync(sqlite)
-/** For the names of tests. */
-export const skippedBecause = isPrepared ? '' : ' (skipped: run test/arm64/setup.sh first)'
 
 /** The command that starts node on an emulated CPU. */
 export function emulatedNode(cpu: EmulatedCpu): readonly string[] {

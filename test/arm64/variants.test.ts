@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Verdicts } from '../../agent/measure/verdicts.ts'
 import { benchModels } from '../bench/models.ts'
-import { EMULATED_CPUS, isPrepared, jobRunner, skippedBecause } from './emulation.ts'
+import { EMULATED_CPUS, isPrepared, jobRunner } from './emulation.ts'
 import {
   type BuiltFile,
   buildOn,
@@ -20,7 +20,7 @@ const SAMPLES = 400
 /** Points of top-1 by which kernels may round apart. */
 const POINTS = 0.3
 
-describe.skipIf(!isPrepared)(`int8 on emulated ARM${skippedBecause}`, () => {
+describe.skipIf(!isPrepared)('int8 on emulated ARM', () => {
   let folder: string
   let subject: Subject
   let variant: BuiltFile
