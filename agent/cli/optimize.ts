@@ -9,6 +9,7 @@ import {
   type Profile,
   Recipe,
   type Task,
+  trainsWeights,
 } from '@edgefit/shared/model'
 import { prepareModelAndData } from '../deploy/prepare.ts'
 import type { JobProgress } from '../measure/jobs.ts'
@@ -64,7 +65,11 @@ export async function optimize(
       sizeBytes: (await stat(modelPath)).size,
     }
     const dataset = { dir: join(workDir, 'dataset'), digest: await digestFile(npzPath, signal) }
-    const { split, count, task } = await planData(options, dataset.dir, signal)
+    const { split, count, task } = await planData(
+      { ...options, trains: recipe !== undefined && trainsWeights(recipe.passes) },
+      dataset.dir,
+      signal,
+    )
     await prepareModelAndData({ modelPath, npzPath, datasetDir: dataset.dir, split, task }, ports.runner, signal)
 
     const base = { source, dataset, split, task, workDir, profile: ports.profile }
@@ -115,7 +120,7 @@ async function comparedPasses(
   const passes = [...(winner?.passes ?? [])]
   if (winner === null || passes.every(({ latencyP50Ms }) => latencyP50Ms !== null)) return { passes, reasons: [] }
   // Training takes too long to do it twice.
-  if (passes.some(({ pass }) => pass === 'fine-tune' || pass === 'quantize-aware')) return { passes, reasons: [] }
+  if (trainsWeights(winner.recipe.passes)) return { passes, reasons: [] }
   onEvent({ kind: 'step', what: 'comparing the passes' })
   const result = await runner.run<'build'>(
     {

@@ -9,17 +9,19 @@ export interface DataOptions {
   /** Undefined: taken from the labels and the output. */
   readonly task: Task | undefined
   readonly seed: number
+  /** Whether samples are to be set aside for training. */
+  readonly trains?: boolean
 }
 
 /** How an offline run divides its dataset, and what the outputs mean where the operator did not say. */
 export async function planData(
-  { modelPath, npzPath, task, seed }: DataOptions,
+  { modelPath, npzPath, task, seed, trains = false }: DataOptions,
   datasetDir: string,
   signal: AbortSignal,
 ): Promise<{ split: SplitSpec; count: number; task: Task }> {
   const [first] = await listNpz(npzPath, signal)
   const count = first?.shape[0] ?? 0
-  const split = defaultSplit(count, seed)
+  const split = defaultSplit(count, seed, trains)
   if (task !== undefined) return { split, count, task }
   await unpackNpz(npzPath, datasetDir, signal)
   const dataset = await openDataset(datasetDir)

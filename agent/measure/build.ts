@@ -1,6 +1,6 @@
 import { dirname } from 'node:path'
 import { digestBytes, writeFileAtomic } from '@edgefit/shared/artifact'
-import { type PassReport, recipeDigest } from '@edgefit/shared/model'
+import { type PassReport, recipeDigest, trainsWeights } from '@edgefit/shared/model'
 import { describeIo, loadModel, type Model } from '@edgefit/shared/onnx'
 import { type BuildProgress, buildVariant, verifyFusion } from '../compress/index.ts'
 import type { JobOf } from './jobs.ts'
@@ -75,8 +75,7 @@ async function trainingFor(
   { datasetDir, split, task, recipe, outPath, calibrationThreads }: JobOf<'build'>,
   source: Model,
 ) {
-  if (task === undefined || !recipe.passes.some(({ pass }) => pass === 'fine-tune' || pass === 'quantize-aware'))
-    return undefined
+  if (task === undefined || !trainsWeights(recipe.passes)) return undefined
   return await openTrainingPort({
     source,
     datasetDir,

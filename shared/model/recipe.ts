@@ -215,6 +215,11 @@ export const Pass = z.discriminatedUnion('pass', [
 ])
 export type Pass = z.infer<typeof Pass>
 
+/** Whether any of the passes trains, and so wants samples for it. */
+export function trainsWeights(passes: readonly Pass[]): boolean {
+  return passes.some(({ pass }) => pass === 'fine-tune' || pass === 'quantize-aware')
+}
+
 /** A list of passes and the runtime settings: turns a source model into a variant. */
 export const Recipe = z.strictObject({
   schemaVersion: z.literal(1).default(1),
