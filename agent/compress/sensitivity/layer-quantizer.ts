@@ -33,12 +33,21 @@ export type RangesOf = (prepared: Model, tensors: readonly string[]) => Promise<
  * serves them all.
  */
 export function layerQuantizer(model: Model, pass: LayerPass, ranges: RangesOf): LayerQuantizer {
-  const layers = quantizedLayers(model, pass)
-  const leavingInFloat =
-    pass.pass === 'quantize-static'
-      ? leavingStatic(model, pass, layers, ranges)
-      : (left: readonly string[]) => Promise.resolve(quantizedWithoutRanges(model, pass, [...pass.exclude, ...left]))
-  return { float: model, layers, leavingInFloat }
+  const candidates = quantizableLayers(model, pass)
+  if (pass.pass !== 'quantize-static') {
+    return {
+      float: model,
+      layers: candidates,
+      leavingInFloat: (left) => Promise.resolve(quantizedWithoutRanges(model, pass, [...pass.exclude, ...left])),
+    }
+  }
+  const planned = new Set(planStatic(model, pass).plan.layers.map(({ node }) => nodeLabel(node)))
+  const layers = candidates.filter(({ layer }) => planned.has(layer))
+  // What the pass leaves in float of its own accord stays there, whatever else is left.
+  const inFloat = candidates.flatMap(({ layer }) => (planned.has(layer) ? [] : [layer]))
+  const { floatStem: _, ...plain } = pass
+  const settled = { ...plain, exclude: [...pass.exclude, ...inFloat] }
+  return { float: model, layers, leavingInFloat: leavingStatic(model, settled, layers, ranges) }
 }
 
 function leavingStatic(
@@ -81,7 +90,7 @@ function quantizedWithoutRanges(model: Model, pass: Exclude<LayerPass, StaticPas
   return quantizeDynamic(model, { ...pass.weights, exclude }).model
 }
 
-function quantizedLayers(model: Model, pass: LayerPass): LayerQuantizer['layers'] {
+function quantizableLayers(model: Model, pass: LayerPass): LayerQuantizer['layers'] {
   const { graph } = prepareForQuantization(model)
   const index = indexGraph(graph)
   const excluded = new Set(pass.exclude)

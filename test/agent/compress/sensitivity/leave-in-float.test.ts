@@ -121,6 +121,12 @@ describe('quantizing one layer at a time', () => {
     expect(weights[0]?.sqnrDb).toBeLessThan(dynamic[0]?.sqnrDb ?? 0)
   })
 
+  it('looks at no first convolution that the pass leaves in float of its own accord', async () => {
+    const noise = await noiseOf({ ...PER_TENSOR, floatStem: true })
+    const without = await noiseOf({ ...PER_TENSOR, exclude: ['Conv:a'] })
+    expect(noise).toEqual(without)
+  })
+
   it('looks at no layer that the recipe leaves in float anyway', async () => {
     const noise = await noiseOf({ ...PER_TENSOR, exclude: ['Conv:c'] })
     expect(noise.map(({ layer }) => layer)).toEqual(['Conv:a', 'Conv:d', 'Gemm:y'])
