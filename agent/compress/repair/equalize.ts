@@ -1,7 +1,7 @@
 import { asFloat32, editGraph, type GraphEditor, type Model, type Node } from '@edgefit/shared/onnx'
-import { simplify } from '../simplify.ts'
 import { notesByReason, type PassResult } from '../pass-report.ts'
 import { refuseNotFinite } from '../quantize-weights.ts'
+import { simplify } from '../simplify.ts'
 import { findLayerPairs, type LayerPair } from './layer-pairs.ts'
 import { forEachWeight, type LinearLayer, scaleLayer } from './linear-layer.ts'
 

@@ -9,9 +9,9 @@ import {
   type Node,
   type Tensor,
 } from '@edgefit/shared/onnx'
-import { simplify } from '../simplify.ts'
 import { notesByReason, type PassResult } from '../pass-report.ts'
 import { refuseNotFinite } from '../quantize-weights.ts'
+import { simplify } from '../simplify.ts'
 import { type ChannelNumbers, numbersFor, refuseForeignNumbers } from './channel-numbers.ts'
 import type { ChannelRequest } from './collect-channels.ts'
 import { forEachWeight, type LinearLayer, linearLayer, scaleLayer, setOperand } from './linear-layer.ts'

@@ -10,9 +10,9 @@ import {
   type Node,
   node,
 } from '@edgefit/shared/onnx'
-import { simplify } from '../simplify.ts'
 import { nodeLabel, refuseUnknownNodes } from '../node-label.ts'
 import { notesByReason, type PassResult } from '../pass-report.ts'
+import { simplify } from '../simplify.ts'
 import { type HalfConstants, halfConstants, saturationNotes } from './half-constants.ts'
 
 export interface Float16Options {

@@ -85,7 +85,9 @@ async function trainWith(
   { port, teacher, openSession, threads, onProgress, signal }: TrainingContext,
 ): Promise<Trained> {
   if (port === undefined) {
-    throw new EdgefitError('training needs a dataset, and a task that says what the outputs mean; give both', { code: 'DATASET_INVALID' })
+    throw new EdgefitError('training needs a dataset, and a task that says what the outputs mean; give both', {
+      code: 'DATASET_INVALID',
+    })
   }
   const { maxDurationMs, ...plan } = training
   const file = <Value>(...names: readonly string[]): StampedFile<Value> => {

@@ -22,7 +22,7 @@ export interface StepPorts {
   readonly threads: number
 }
 
-export interface AppliedUpdate {
+interface AppliedUpdate {
   /** What the next update starts from. */
   readonly carried: Numbers
   /** Mean over the update's batches. */

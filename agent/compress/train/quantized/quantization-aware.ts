@@ -1,7 +1,7 @@
 import type { Model } from '@edgefit/shared/onnx'
 import type { Interval } from '../../affine.ts'
 import { groupParams } from '../../quantize-static/group-params.ts'
-import { type InsertOptions, insertQdq } from '../../quantize-static/insert-qdq.ts'
+import { insertQdq } from '../../quantize-static/insert-qdq.ts'
 import { type QuantizeStaticOptions, quantizeStatic } from '../../quantize-static/quantize-static.ts'
 import type { Numbers } from '../run-step.ts'
 import type { Trainee } from '../train.ts'
