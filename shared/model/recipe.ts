@@ -84,7 +84,8 @@ const QuantizeStatic = z.strictObject({
   pass: z.literal('quantize-static'),
   activations: z.strictObject({ type: QuantizedType }),
   weights: z.strictObject({
-    type: z.literal('int8').default('int8'),
+    /** `uint8`, with uint8 activations: for kernels that want both unsigned; slower on CPUs with dot products. */
+    type: QuantizedType.default('int8'),
     perChannel: z.boolean().default(true),
     reducedRange: z.boolean().default(false),
   }),

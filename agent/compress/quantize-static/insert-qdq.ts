@@ -10,7 +10,7 @@ import {
 } from '@edgefit/shared/onnx'
 import { type AffineParams, asymmetricParams, FULL_RANGE, type QuantizedType, quantizeInto } from '../affine.ts'
 import { minimalWeightScales, quantizeBias } from '../quantize-bias.ts'
-import { quantizeWeights, refuseNotFinite } from '../quantize-weights.ts'
+import { type QuantizedWeights, quantizeWeights, refuseNotFinite } from '../quantize-weights.ts'
 import {
   addParams,
   addScale,
@@ -23,7 +23,7 @@ import type { LayerPlan, Point, QuantizationPlan } from './plan.ts'
 
 export interface InsertOptions {
   readonly activations: QuantizedType
-  readonly weights: { readonly type: 'int8'; readonly perChannel: boolean; readonly reducedRange: boolean }
+  readonly weights: { readonly type: QuantizedType; readonly perChannel: boolean; readonly reducedRange: boolean }
 }
 
 /** Writes the layers' weights and biases in a quantized form. */
@@ -124,7 +124,8 @@ function quantizeLayers(
     }))
     const perChannel = minimalWeightScales(channels, uses)
     const minScales = axis === undefined ? [Math.max(...perChannel)] : perChannel
-    const quantized = quantizeWeights(weights, { ...format, ...(axis === undefined ? {} : { axis }), minScales })
+    const signed = quantizeWeights(weights, { ...format, type: 'int8', ...(axis !== undefined && { axis }), minScales })
+    const quantized = format.type === 'int8' ? signed : unsigned(signed)
     const name = addDequantized(editor, weights, { ...quantized, axis })
     for (const layer of layers) {
       if (layer.node.opType === 'MatMul') keepProductAlone(editor, layer.node)
@@ -145,6 +146,16 @@ function quantizeLayers(
 export function keepProductAlone(editor: GraphEditor, { outputs: [product = ''] }: Node): void {
   for (const consumer of editor.consumers(product)) {
     if (consumer.opType === 'Add' && consumer.domain === '') editor.replace(consumer, { ...consumer, opType: 'Sum' })
+  }
+}
+
+const HALF_RANGE = 128
+
+/** The same weights in uint8: kernels want one zero point for all channels, so it is in the middle. */
+function unsigned({ values, params }: QuantizedWeights): QuantizedWeights {
+  return {
+    values: Uint8Array.from(values, (value) => value + HALF_RANGE),
+    params: params.map(({ scale, zeroPoint }) => ({ scale, zeroPoint: zeroPoint + HALF_RANGE })),
   }
 }
 

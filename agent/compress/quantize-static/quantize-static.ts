@@ -1,3 +1,4 @@
+import { EdgefitError } from '@edgefit/shared'
 import type { Model } from '@edgefit/shared/onnx'
 import type { Interval } from '../affine.ts'
 import type { PassResult } from '../pass-report.ts'
@@ -30,6 +31,12 @@ export interface QuantizeStaticOptions extends InsertOptions {
  * `exclude` names what is not there; MODEL_INVALID for weights that are not finite.
  */
 export function quantizeStatic(model: Model, options: QuantizeStaticOptions): StaticQuantization {
+  if (options.weights.type === 'uint8' && options.activations !== 'uint8') {
+    throw new EdgefitError(
+      'weights.type is uint8 and activations.type is int8, which no kernel of the runtime takes; set activations.type to uint8 or weights.type to int8',
+      { code: 'RECIPE_INVALID', details: { field: 'weights.type' } },
+    )
+  }
   const prepared = prepareForQuantization(model)
   const plan = planQuantization(prepared.graph, options.exclude, options.floatStem)
   return {

@@ -34,7 +34,7 @@ export function fakeQuantizer(opset: number, scales: Set<string>): LayerQuantize
       const axis = format.perChannel ? first.axis : undefined
       const uses = layers.map(({ input }) => ({ inputScale: paramsOf(input).scale, bias: undefined }))
       const channels = axis === undefined ? 1 : (first.weights.dims[axis] ?? 1)
-      const levels = weightRange(format.type, format.reducedRange).max
+      const levels = weightRange('int8', format.reducedRange).max
       const scale = addScale(editor, first.weights, {
         axis,
         levels,

@@ -293,3 +293,26 @@ describe('static quantization', () => {
     expect(notes[0]).toContain('Conv "c"')
   })
 })
+
+describe('unsigned weights', () => {
+  const unsigned = { weights: { ...OPTIONS.weights, type: 'uint8' } } as const
+
+  it.each([true, false])(
+    'give the very outputs of signed ones on integer kernels, per channel: %s',
+    async (perChannel) => {
+      const settings = { ...unsigned, weights: { ...unsigned.weights, perChannel } }
+      const { counts } = await executed(plain(), settings)
+      expect(counts).toMatchObject({ QLinearConv: 2 })
+      const { model: signed } = await quantized(plain(), FEEDS, { weights: { ...OPTIONS.weights, perChannel } })
+      const { model } = await quantized(plain(), FEEDS, settings)
+      expect(dequantizedConstants(model.graph).map(({ dataType }) => dataType)).toContain('UINT8')
+      expect(relativeError((await run(signed, FEEDS))['y'], (await run(model, FEEDS))['y'])).toBeLessThan(1e-6)
+    },
+  )
+
+  it('are refused with signed activations, which no kernel takes', () => {
+    expect(() => quantizeStatic(plain(), { ...OPTIONS, ...unsigned, activations: 'int8' })).toThrow(
+      expect.objectContaining({ code: 'RECIPE_INVALID', message: expect.stringContaining('weights.type') }),
+    )
+  })
+})
