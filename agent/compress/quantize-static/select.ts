@@ -19,14 +19,27 @@ export interface Selection {
  * output.
  *
  * `exclude`: labels ({@link nodeLabel}) of nodes to leave in float. `floatStem`: leave convolutions in float that
- * {@link isStem} is true for.
+ * {@link isStem} is true for, where others are left to quantize.
  */
 export function selectNodes(graph: Graph, exclude: ReadonlySet<string>, floatStem = false): Selection {
+  const inFloat = new Map(
+    graph.nodes.flatMap((node) => (exclude.has(nodeLabel(node)) ? [[node, EXCLUDED] as const] : [])),
+  )
+  const selection = select(graph, inFloat)
+  if (!floatStem) return selection
+  // As if nothing were excluded: what comes after an excluded layer is no stem, though its input is made in float too.
+  const whole = inFloat.size === 0 ? selection : select(graph, new Map())
+  const stems = new Map(graph.nodes.flatMap((node) => (isStem(whole, node) ? [[node, STEM] as const] : [])))
+  const isOtherLayer = (node: Node) => selection.roleOf(node).kind === 'layer' && !stems.has(node)
+  return selection.nodes.some(isOtherLayer) ? select(graph, new Map([...stems, ...inFloat])) : selection
+}
+
+function select(graph: Graph, inFloat: ReadonlyMap<Node, Role>): Selection {
   const index = indexGraph(graph)
   const roles = new Map<Node, Role>()
   const selected = new Set<Node>()
   for (const node of graph.nodes) {
-    const role = exclude.has(nodeLabel(node)) ? EXCLUDED : roleOf(node, (value) => index.constant(value))
+    const role = inFloat.get(node) ?? roleOf(node, (value) => index.constant(value))
     roles.set(node, role)
     if (role.kind !== 'float') selected.add(node)
   }
@@ -37,17 +50,7 @@ export function selectNodes(graph: Graph, exclude: ReadonlySet<string>, floatSte
     roleOf: (node) => roles.get(node) ?? EXCLUDED,
     isInteger: (value) => isInteger(selection, value),
   }
-
   dropWorthless(selection, selected)
-  const stems = floatStem ? graph.nodes.filter((node) => isStem(selection, node)) : []
-  const layers = [...selected].filter((node) => selection.roleOf(node).kind === 'layer')
-  if (stems.length > 0 && stems.length < layers.length) {
-    for (const stem of stems) {
-      selected.delete(stem)
-      roles.set(stem, STEM)
-    }
-    dropWorthless(selection, selected)
-  }
   return { ...selection, nodes: graph.nodes.filter((node) => selected.has(node)) }
 }
 

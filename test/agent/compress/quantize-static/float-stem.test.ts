@@ -1,5 +1,7 @@
 import { intsValue, intValue, type Model, type Node, type Tensor } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
+import { prepareForQuantization } from '../../../../agent/compress/prepare-for-quantization.ts'
+import { planQuantization } from '../../../../agent/compress/quantize-static/plan.ts'
 import { modelOf, op, randomTensor, randomValues } from '../support/graphs.ts'
 import { float32, operatorCounts, optimized, relativeError, run } from '../support/runtime.ts'
 import { quantized } from '../support/static.ts'
@@ -14,7 +16,12 @@ function network(nodes: readonly Node[], stem: Tensor = STEM): Model {
     inputs: { x: ['batch', stem.dims[1] ?? 0, 6, 6] },
     outputs: ['y'],
     nodes,
-    constants: [stem, randomTensor('w', [8, 8, 3, 3], 2, 0.3), randomTensor('d', [8, 1, 3, 3], 3, 0.3)],
+    constants: [
+      stem,
+      randomTensor('w', [8, 8, 3, 3], 2, 0.3),
+      randomTensor('d', [8, 1, 3, 3], 3, 0.3),
+      randomTensor('p', [8, 8, 1, 1], 4, 0.3),
+    ],
   })
 }
 
@@ -29,6 +36,16 @@ async function executed(model: Model, floatStem: boolean) {
 }
 
 const CHAIN = [conv('x stem -> a'), op('Relu', 'a -> r'), conv('r w -> b'), op('Relu', 'b -> s'), conv('s w -> y')]
+
+/** The inner ones have 8 inputs an output: few enough for a stem. */
+const CHAIN_OF_FOUR = [
+  conv('x stem -> a'),
+  op('Relu', 'a -> r'),
+  op('Conv', 'r p -> b'),
+  op('Relu', 'b -> s'),
+  op('Conv', 's p -> c'),
+  op('Conv', 'c p -> y'),
+]
 
 describe('a first convolution of few inputs', () => {
   it('stays in float, and so does the input', async () => {
@@ -86,5 +103,26 @@ describe('a first convolution of few inputs', () => {
     ],
   ])('or one %s is quantized as ever', async (_, model, convolutions) => {
     expect(await executed(model, true)).toMatchObject({ QLinearConv: convolutions })
+  })
+
+  describe('where layers are excluded', () => {
+    const left = (model: Model, exclude: readonly string[]) =>
+      planQuantization(prepareForQuantization(model).graph, exclude, true).layers.map(({ node }) => node.outputs[0])
+
+    it('stays the only one that goes to float besides those', () => {
+      const model = network(CHAIN_OF_FOUR)
+      expect(left(model, [])).toEqual(['b', 'c', 'y'])
+      expect(left(model, ['Conv:b'])).toEqual(['c', 'y'])
+      expect(left(model, ['Conv:a', 'Conv:b'])).toEqual(['c', 'y'])
+    })
+
+    it('is none for what else reads the input and was no stem before', () => {
+      const model = network([conv('x stem -> a'), conv('x stem -> b'), op('Add', 'a b -> c'), conv('c w -> y')])
+      expect(left(model, ['Conv:a'])).toEqual(['b', 'y'])
+    })
+
+    it('is quantized where it alone is left', () => {
+      expect(left(network(CHAIN), ['Conv:b', 'Conv:y'])).toEqual(['a'])
+    })
   })
 })
