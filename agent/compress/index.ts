@@ -1,6 +1,6 @@
 export { type BuildInput, type BuildProgress, buildVariant } from './build-variant.ts'
 export type { CalibrationSource } from './calibration/run-samples.ts'
-export { quantizationFlavours } from './flavours.ts'
+export { type QuantizationFlavour, quantizationFlavours } from './flavours.ts'
 export type { LatencyPredictor } from './latency/latency-predictor.ts'
 export type { FeedTensor, OpenSession } from './runtime-port.ts'
 export { calibratedQuantizer } from './sensitivity/calibrated-quantizer.ts'

@@ -1,5 +1,5 @@
 import type { Pass, Profile, Recipe, RuntimeSettings } from '@edgefit/shared/model'
-import { quantizationFlavours } from '../compress/index.ts'
+import { type QuantizationFlavour, quantizationFlavours } from '../compress/index.ts'
 
 /** Runtime settings worth timing on a box with `cpus` usable cores: thread counts by powers of two, with and without spinning. */
 export function runtimeCandidates(cpus: number): RuntimeSettings[] {
@@ -26,7 +26,31 @@ export interface CandidateInput {
   readonly runtime: RuntimeSettings
 }
 
-type Calibration = Extract<Pass, { pass: 'quantize-static' }>['calibration']
+type StaticPass = Extract<Pass, { pass: 'quantize-static' }>
+type Calibration = StaticPass['calibration']
+
+/** The one builder of recipes to try: batch normalization that the model has is folded before anything else. */
+export function recipeOf({ operators, runtime }: CandidateInput, label: string, passes: readonly Pass[]): Recipe {
+  const fold: Pass[] = (operators.get('BatchNormalization') ?? 0) > 0 ? [{ pass: 'fold-batch-norm' }] : []
+  return { schemaVersion: 1, label, passes: [...fold, ...passes], runtime }
+}
+
+export function staticCandidate(
+  { name, activations, weights, floatStem }: QuantizationFlavour,
+  calibration: Calibration,
+): { readonly label: string; readonly pass: StaticPass } {
+  return {
+    label: `static int8 ${name}, ${calibrationLabel(calibration)}`,
+    pass: {
+      pass: 'quantize-static',
+      activations,
+      weights: { ...weights, perChannel: true },
+      calibration,
+      exclude: [],
+      ...(floatStem ? { floatStem } : {}),
+    },
+  }
+}
 
 /**
  * Squared error kept the outputs of four in five real models closer to fp32 than minmax did, and takes longest. Entropy
@@ -50,30 +74,18 @@ function calibrationLabel(calibration: Calibration): string {
  * the tail. fp32 is not among them, it is the baseline.
  */
 export function quantizationCandidates(input: CandidateInput): Recipe[] {
-  const { operators, calibrationSamples: samples, runtime } = input
+  const { operators, calibrationSamples: samples } = input
   const count = (...types: string[]) => types.reduce((sum, type) => sum + (operators.get(type) ?? 0), 0)
   const products = count('MatMul', 'Gemm')
   const convolutions = count('Conv')
-  const fold: Pass[] = count('BatchNormalization') > 0 ? [{ pass: 'fold-batch-norm' }] : []
-  const recipe = (label: string, ...passes: readonly Pass[]): Recipe => ({
-    schemaVersion: 1,
-    label,
-    passes: [...fold, ...passes],
-    runtime,
-  })
+  const recipe = (label: string, ...passes: readonly Pass[]): Recipe => recipeOf(input, label, passes)
 
   const flavours = quantizationFlavours(input.cpu)
-  const statics = flavours.flatMap(({ name, activations, weights, floatStem }) =>
-    calibrations(samples).map((calibration) =>
-      recipe(`static int8 ${name}, ${calibrationLabel(calibration)}`, {
-        pass: 'quantize-static',
-        activations,
-        weights: { ...weights, perChannel: true },
-        calibration,
-        exclude: [],
-        ...(floatStem ? { floatStem } : {}),
-      }),
-    ),
+  const statics = flavours.flatMap((flavour) =>
+    calibrations(samples).map((calibration) => {
+      const { label, pass } = staticCandidate(flavour, calibration)
+      return recipe(label, pass)
+    }),
   )
   const dynamic: Pass = {
     pass: 'quantize-dynamic',

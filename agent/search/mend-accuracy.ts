@@ -9,6 +9,8 @@ export interface MendContext {
   readonly study: StudyInput
   readonly ports: StudyPorts
   readonly budget: StudyBudget
+  /** Told before more are tried. @param trials that may come at most */
+  readonly onPlanned: (trials: number) => Promise<void> | void
   readonly signal: AbortSignal
 }
 

@@ -1,35 +1,31 @@
-import type { Pass, Recipe, RuntimeSettings } from '@edgefit/shared/model'
+import type { Pass, Recipe } from '@edgefit/shared/model'
 import { quantizationFlavours } from '../compress/index.ts'
-import type { CandidateInput } from './candidates.ts'
+import { type CandidateInput, recipeOf, staticCandidate } from './candidates.ts'
 
-/** Of the latency: without training after it, pruning soon costs much accuracy. */
-export const LARGEST_SAVED_SHARE = 0.35
-const SAVED_SHARES = [0.1, 0.2, LARGEST_SAVED_SHARE]
+/** Of the latency. No more than the last: without training after it, pruning soon costs much accuracy. */
+const SAVED_SHARES = [0.1, 0.2, 0.35]
 
 /** Outputs that pruning is judged by. */
 const JUDGED_SAMPLES = 64
+
+export interface PruningCandidate {
+  /** How much of the latency is to go, of that of the same recipe without pruning. */
+  readonly savedShare: number
+  readonly recipe: Recipe
+}
 
 /**
  * Recipes to try where quantization alone did not meet the objective, gentlest first: channels that cost more time than
  * they are worth are removed, in float32 and, for the same saving, quantized after that. Empty for a model without
  * convolutions or products, whose layers are the ones that have channels.
  */
-export function pruningCandidates({ cpu, operators, calibrationSamples, runtime }: CandidateInput): Recipe[] {
+export function pruningCandidates(input: CandidateInput): PruningCandidate[] {
+  const { operators, calibrationSamples } = input
   const count = (type: string) => operators.get(type) ?? 0
   if (count('Conv') + count('Gemm') + count('MatMul') === 0) return []
-  const fold: Pass[] = count('BatchNormalization') > 0 ? [{ pass: 'fold-batch-norm' }] : []
-  const quantized = quantizationFlavours(cpu)
+  const quantized = quantizationFlavours(input.cpu)
     .slice(0, 1)
-    .map(({ name, activations, weights }) => ({
-      label: `static int8 ${name}, mse`,
-      pass: {
-        pass: 'quantize-static',
-        activations,
-        weights: { ...weights, perChannel: true },
-        calibration: { method: 'mse', samples: calibrationSamples },
-        exclude: [],
-      } satisfies Pass,
-    }))
+    .map((flavour) => staticCandidate(flavour, { method: 'mse', samples: calibrationSamples }))
   return SAVED_SHARES.flatMap((savedShare) => {
     const label = `pruned to save ${Math.round(100 * savedShare)} %`
     const prune: Pass = {
@@ -38,14 +34,12 @@ export function pruningCandidates({ cpu, operators, calibrationSamples, runtime 
       importance: 'l2',
       exclude: [],
     }
-    const pruned = [...fold, prune]
     return [
-      recipe(label, pruned, runtime),
-      ...quantized.map(({ label: how, pass }) => recipe(`${label}, ${how}`, [...pruned, pass], runtime)),
+      { savedShare, recipe: recipeOf(input, label, [prune]) },
+      ...quantized.map(({ label: how, pass }) => ({
+        savedShare,
+        recipe: recipeOf(input, `${label}, ${how}`, [prune, pass]),
+      })),
     ]
   })
-}
-
-function recipe(label: string, passes: Pass[], runtime: RuntimeSettings): Recipe {
-  return { schemaVersion: 1, label, passes, runtime }
 }

@@ -1,6 +1,7 @@
 import type { Digest, Measurement, Objective, PassReport, Recipe, RuntimeSettings, Trial } from '@edgefit/shared/model'
 import type { Candidate } from './choose.ts'
 import type { Lab } from './lab.ts'
+import type { PruningCandidate } from './pruning-candidates.ts'
 import type { StudyStore } from './study-store.ts'
 
 export interface StudyInput {
@@ -12,8 +13,8 @@ export interface StudyInput {
   readonly runtimeCandidates: readonly RuntimeSettings[]
   /** Recipes to try, best guess first, for the runtime settings that suit fp32 best. */
   readonly candidates: (runtime: RuntimeSettings) => readonly Recipe[]
-  /** Recipes to try where none of those holds and time is all that is missing. */
-  readonly pruning?: (runtime: RuntimeSettings) => readonly Recipe[]
+  /** What to try where none of those holds and time is all that is missing, gentlest first. */
+  readonly pruning?: (runtime: RuntimeSettings) => readonly PruningCandidate[]
   /** No new trial starts after this time, waiting for other agents of the host left out; one that runs is finished. */
   readonly budgetMs: number
 }
@@ -30,6 +31,7 @@ export type StudyEvent =
   | { readonly kind: 'step'; readonly what: string }
   /** The choice is made; it is now measured on the evaluation split. */
   | { readonly kind: 'evaluating' }
+  /** How many trials there may be at most; said again where a stage adds some. */
   | { readonly kind: 'planned'; readonly trials: number }
   | { readonly kind: 'trial'; readonly trial: Trial; readonly done: number; readonly best: Candidate | undefined }
 

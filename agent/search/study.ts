@@ -18,7 +18,10 @@ export async function runStudy(input: StudyInput, ports: StudyPorts, signal: Abo
   const book = new TrialBook(input, ports, await ports.store.finished(input.key), signal)
   const baseline = await book.measureBaseline()
   const recipes = input.candidates(baseline.runtime)
-  await ports.onEvent({ kind: 'planned', trials: recipes.length + 1 })
+  // The leader's own threads are a trial too.
+  const last = input.runtimeCandidates.length > 1 ? 1 : 0
+  const onPlanned = (more: number) => ports.onEvent({ kind: 'planned', trials: book.trials.length + more + last })
+  await onPlanned(recipes.length)
 
   const notes: string[] = []
   for (const [index, recipe] of recipes.entries()) {
@@ -29,8 +32,8 @@ export async function runStudy(input: StudyInput, ports: StudyPorts, signal: Abo
     }
     await book.tryRecipe(recipe)
   }
-  notes.push(...(await mendAccuracy(book, { study: input, ports, budget, signal })))
-  notes.push(...(await tryPruning(book, input.pruning?.(baseline.runtime) ?? [], { study: input, budget })))
+  notes.push(...(await mendAccuracy(book, { study: input, ports, budget, onPlanned, signal })))
+  notes.push(...(await tryPruning(book, input.pruning?.(baseline.runtime) ?? [], { study: input, budget, onPlanned })))
   await book.tuneLeader()
   return conclude(book, input, ports, notes, signal)
 }

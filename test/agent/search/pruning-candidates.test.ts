@@ -1,6 +1,7 @@
 import { Recipe } from '@edgefit/shared/model'
 import { describe, expect, it } from 'vitest'
 import { buildVariant } from '../../../agent/compress/index.ts'
+import { quantizationCandidates } from '../../../agent/search/candidates.ts'
 import { pruningCandidates } from '../../../agent/search/pruning-candidates.ts'
 import { blockPredictor } from '../compress/prune/support.ts'
 import { calibrationOn, demoModel, fashionMnist } from '../compress/support/real-models.ts'
@@ -22,7 +23,7 @@ const input = (operators: Readonly<Record<string, number>>, calibrationSamples =
 
 describe('pruning recipes to try', () => {
   it('are few, gentlest first, each in float32 and quantized', () => {
-    const labels = pruningCandidates(input({ Conv: 3 })).map(({ label }) => label)
+    const labels = pruningCandidates(input({ Conv: 3 })).map(({ recipe }) => recipe.label)
     expect(labels).toEqual([
       'pruned to save 10 %',
       expect.stringMatching(/^pruned to save 10 %, static int8 /),
@@ -34,10 +35,24 @@ describe('pruning recipes to try', () => {
   })
 
   it('are recipes as the schema has them', () => {
-    for (const recipe of pruningCandidates(input({ Conv: 3, BatchNormalization: 3 }))) {
+    for (const { recipe } of pruningCandidates(input({ Conv: 3, BatchNormalization: 3 }))) {
       expect(Recipe.parse(recipe)).toEqual(recipe)
       expect(recipe.passes.slice(0, 2).map(({ pass }) => pass)).toEqual(['fold-batch-norm', 'prune-channels'])
     }
+  })
+
+  it('say how much each saves', () => {
+    for (const { savedShare, recipe } of pruningCandidates(input({ Conv: 3 }))) {
+      expect(recipe.passes[0]).toMatchObject({ target: { by: 'saved-share', savedShare } })
+    }
+  })
+
+  it('are quantized as the others are', () => {
+    const operators = input({ Conv: 3 })
+    const [, candidate] = pruningCandidates(operators)
+    const passes = quantizationCandidates(operators).map(({ passes: [pass] }) => pass)
+    expect(candidate?.recipe.passes[1]).toHaveProperty('floatStem', true)
+    expect(passes).toContainEqual(candidate?.recipe.passes[1])
   })
 
   it('are none for a model without layers', () => {
@@ -46,10 +61,10 @@ describe('pruning recipes to try', () => {
 
   it('build from few calibration samples', async () => {
     const samples = 4
-    const [, recipe] = pruningCandidates(input({ Conv: 15 }, samples))
+    const [, candidate] = pruningCandidates(input({ Conv: 15 }, samples))
     const { resolved } = await buildVariant({
       source: demoModel('fashion-resnet14'),
-      recipe: recipe ?? Recipe.parse({}),
+      recipe: candidate?.recipe ?? Recipe.parse({}),
       calibration: calibrationOn(fashionMnist(), samples),
       openSession,
       predictor: blockPredictor(),

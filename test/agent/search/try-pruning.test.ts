@@ -22,6 +22,8 @@ const PRUNED = pruningCandidates({
   runtime: RUNTIME,
 })
 
+const labels = (candidates: typeof PRUNED) => candidates.map(({ recipe: { label } }) => label)
+
 interface Box {
   readonly fp32P90Ms: number
   /** Of samples that fp32 has right, which int8 has wrong. */
@@ -67,6 +69,7 @@ function box({ fp32P90Ms, int8Wrong = 1, accurateBelow = 1 }: Box) {
 
 async function run(given: Box, budgetMs = 60_000) {
   const { lab, tried } = box(given)
+  const planned: number[] = []
   let now = 0
   const result = await runStudy(
     {
@@ -80,10 +83,15 @@ async function run(given: Box, budgetMs = 60_000) {
       pruning: () => PRUNED,
       budgetMs,
     },
-    { lab, store: memoryStudyStore(), monotonicNow: () => (now += 1), onEvent: () => undefined },
+    {
+      lab,
+      store: memoryStudyStore(),
+      monotonicNow: () => (now += 1),
+      onEvent: (event) => void (event.kind === 'planned' && planned.push(event.trials)),
+    },
     new AbortController().signal,
   )
-  return { result, tried }
+  return { result, tried, planned }
 }
 
 describe('pruning in a study', () => {
@@ -94,7 +102,7 @@ describe('pruning in a study', () => {
 
   it('goes on, gentlest first, until one holds', async () => {
     const { result, tried } = await run({ fp32P90Ms: 1.2 })
-    expect(tried).toEqual(['int8', ...PRUNED.slice(0, 2).map(({ label }) => label)])
+    expect(tried).toEqual(['int8', ...labels(PRUNED.slice(0, 2))])
     expect(result.winner?.unresolved.label).toMatch(/^pruned to save 10 %, static int8/)
   })
 
@@ -105,8 +113,19 @@ describe('pruning in a study', () => {
 
   it('does not help where it costs too much accuracy', async () => {
     const { result, tried } = await run({ fp32P90Ms: 1.5, accurateBelow: 0.2 })
-    expect(tried).toHaveLength(1 + PRUNED.length)
+    expect(tried).toEqual(['int8', ...labels(PRUNED.slice(4))])
     expect(result.verdict).toBe('infeasible')
+  })
+
+  it('is not tried by less than what the fastest lacks', async () => {
+    // int8 takes 1.17 ms of 1: a tenth less is too little, a fifth is not.
+    const { tried } = await run({ fp32P90Ms: 1.3 })
+    expect(tried.slice(1)).toEqual(labels(PRUNED.slice(2, 4)))
+  })
+
+  it('says how many trials there may be now', async () => {
+    const { planned } = await run({ fp32P90Ms: 1.3 })
+    expect(planned).toEqual([2, 2 + 4])
   })
 
   it('is not tried for a goal out of reach', async () => {
@@ -116,7 +135,7 @@ describe('pruning in a study', () => {
   })
 
   it('ends with the search budget', async () => {
-    const { result } = await run({ fp32P90Ms: 1.5 }, 8)
+    const { result } = await run({ fp32P90Ms: 1.3 }, 8)
     expect(result.reasons.at(-1)).toBe('the search budget of 0.008 s ended before all pruned variants were tried')
   })
 })
