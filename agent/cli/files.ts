@@ -1,6 +1,13 @@
 import { constants } from 'node:fs'
 import { access, mkdir, stat } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
 import { EdgefitError } from '@edgefit/shared'
+
+/** What commands without a state folder keep from run to run, by the XDG base directory specification. */
+export function cacheDir(): string {
+  return join(process.env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'edgefit')
+}
 
 /**
  * Looks at a file of the command line before minutes are spent on others. `option` is how the operator named it.

@@ -1,10 +1,11 @@
+import { join } from 'node:path'
 import { EdgefitError } from '@edgefit/shared'
 import { type ObjectiveFlags, objectiveFromFlags } from '@edgefit/shared/model'
 import { Command, Option } from 'commander'
 import { DEFAULT_LIMITS } from '../search/child-lab.ts'
 import { bench } from './bench.ts'
 import { openBox } from './box.ts'
-import { requireFile, requireFolder } from './files.ts'
+import { cacheDir, requireFile, requireFolder } from './files.ts'
 import { formatMeasurement, formatTrial } from './format.ts'
 import { formatProfile } from './format-profile.ts'
 import { formatReport } from './format-report.ts'
@@ -98,6 +99,7 @@ function optimizeCommand(io: CliIo): Command {
         runner: box.runner,
         limits: DEFAULT_LIMITS,
         profile,
+        latencyDir: join(cacheDir(), 'latency'),
         now,
         monotonicNow,
         ...showStudy(progress),

@@ -37,6 +37,8 @@ export interface OptimizePorts {
   readonly runner: JobRunner
   readonly limits: LabLimits
   readonly profile: Profile
+  /** Where it is kept how long operators take on this box. */
+  readonly latencyDir: string
   readonly now: () => number
   readonly monotonicNow: () => number
   readonly onEvent: (event: StudyEvent) => void
@@ -72,7 +74,7 @@ export async function optimize(
     )
     await prepareModelAndData({ modelPath, npzPath, datasetDir: dataset.dir, split, task }, ports.runner, signal)
 
-    const base = { source, dataset, split, task, workDir, profile: ports.profile }
+    const base = { source, dataset, split, task, workDir, latencyDir: ports.latencyDir, profile: ports.profile }
     const { runner, limits, now, monotonicNow, onEvent, onProgress } = ports
     const shared = { runner, limits, now, monotonicNow, onEvent, onProgress }
     const result: StudyResult =

@@ -92,6 +92,7 @@ export function createDeviceWork(ports: DeviceWorkPorts): DeviceWork {
         objective,
         budgetMs: search.budgetS * 1000,
         workDir,
+        latencyDir: join(ports.stateDir, 'latency'),
         profile,
       }
       const onEvent = studyReporter(goal, report)

@@ -41,6 +41,10 @@ export function openLatencyTable(folder: string, key: TableKey): LatencyTableFil
   let table = read(path, key) ?? emptyTable(key)
   if (last !== undefined && last.count >= MAX_ATTEMPTS) {
     table = { ...table, operators: { ...table.operators, [last.operator]: { reason: ENDED_PROCESS } } }
+    // On record before the next operator may end this process too.
+    writeFileSync(`${path}.new`, JSON.stringify(table))
+    renameSync(`${path}.new`, path)
+    rmSync(attemptPath, { force: true })
   }
   return {
     table: () => table,

@@ -124,8 +124,11 @@ async function openCopies(one: OperatorCase, runtime: RuntimeSettings): Promise<
   const { executed, node } = one
   const pilot = await open(repeatedOperator(executed, node, PILOT_COPIES), runtime)
   const runsMs: number[] = []
-  for (let run = 0; run < PILOT_RUNS; run += 1) runsMs.push(await pilot.query.timeMs())
-  await pilot.loaded.release()
+  try {
+    for (let run = 0; run < PILOT_RUNS; run += 1) runsMs.push(await pilot.query.timeMs())
+  } finally {
+    await pilot.loaded.release()
+  }
   const wanted = clamp((COPIES_MS * PILOT_COPIES) / Math.min(...runsMs), MIN_COPIES, MAX_COPIES)
   const copies = Math.min(wanted, Math.max(PILOT_COPIES, Math.floor(COPIES_BYTES / copyBytes(one))))
   return { ...(await open(repeatedOperator(executed, node, copies), runtime)), copies }

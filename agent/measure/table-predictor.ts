@@ -39,9 +39,8 @@ const BYTES_AT_ONCE = 128 * 2 ** 20
  */
 export function createTablePredictor({ folder, hardwareClass, runtime }: TablePredictorOptions): TablePredictor {
   let opened: LatencyTableFile | undefined
+  const untimed = new Set<string>()
   const executedGraph = executedGraphIn(folder, runtime)
-  // As first seen, though the table may come to know better: what is predicted for two models has to be comparable.
-  let emptyRunMs: number | null = null
 
   async function predict(models: readonly Model[], signal: AbortSignal): Promise<readonly TablePrediction[]> {
     opened ??= openLatencyTable(folder, { hardwareClass, runtimeVersion: runtimeVersion(), runtime })
@@ -77,13 +76,14 @@ export function createTablePredictor({ folder, hardwareClass, runtime }: TablePr
       seen.push({ keys, timedCount })
     }
     await settle()
-    emptyRunMs ??= file.table().emptyRunMs
-    const table = { ...file.table(), emptyRunMs }
-    return seen.map(({ keys, timedCount }) => ({ ...predictLatency(table, keys), timedCount }))
+    const predictions = seen.map(({ keys, timedCount }) => ({ ...predictLatency(file.table(), keys), timedCount }))
+    for (const { missing } of predictions) for (const { key } of missing) untimed.add(key.replace(/[@(].*/s, ''))
+    return predictions
   }
 
   return {
     predict,
+    untimedOperators: () => [...untimed],
     predictMs: async (models, signal) => (await predict(models, signal)).map(({ ms }) => ms),
   }
 }

@@ -4,7 +4,7 @@ import type { FitInput, FitPorts } from './fit.ts'
 import { orThrow } from './step-error.ts'
 import type { StudyResult } from './study-types.ts'
 
-type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'workDir' | 'profile'> & {
+type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'workDir' | 'latencyDir' | 'profile'> & {
   readonly recipe: Recipe
 }
 
@@ -14,7 +14,7 @@ type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'work
  * @throws EdgefitError TRIAL_FAILED or MODEL_UNSUPPORTED where the recipe gives nothing on this box
  */
 export async function applyRecipe(
-  { source, dataset, split, task, workDir, profile, recipe }: ApplyInput,
+  { source, dataset, split, task, workDir, latencyDir, profile, recipe }: ApplyInput,
   { runner, limits, now, monotonicNow, onEvent, onProgress }: Omit<FitPorts, 'store'>,
   signal: AbortSignal,
 ): Promise<StudyResult> {
@@ -26,6 +26,7 @@ export async function applyRecipe(
     split,
     task,
     workDir,
+    latencyDir,
     calibrationThreads,
     hardwareClass: profile.hardwareClass,
     now,

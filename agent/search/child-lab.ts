@@ -16,6 +16,8 @@ export interface ChildLabOptions {
   readonly workDir: string
   readonly calibrationThreads: number
   readonly hardwareClass: string
+  /** Where it is kept how long operators take on this box: longer than a study. Absent: in `workDir`. */
+  readonly latencyDir?: string
   /** Epoch milliseconds. */
   readonly now: () => number
   readonly monotonicNow: () => number
@@ -108,7 +110,7 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
         outPath,
         calibrationThreads,
         ...(options.comparePasses && { compare: PASS_COMPARISON }),
-        latencyTable: { folder: join(options.workDir, 'latency'), hardwareClass },
+        latencyTable: { folder: options.latencyDir ?? join(options.workDir, 'latency'), hardwareClass },
       } as const
       const result = await runner.run<'build'>(job, run, signal)
       signal.throwIfAborted()
@@ -123,6 +125,8 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
         passes: result.value.passes,
       }
       built.set(key, value)
+      // Its resolved form is the same file.
+      built.set(passesDigest(resolved), value)
       return value
     },
 

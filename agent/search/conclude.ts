@@ -32,7 +32,7 @@ export async function conclude(
   let choice = book.choice()
   for (; choice.winner !== undefined; choice = book.choice(new Set(lost.keys()))) {
     const trial = book.trial(choice.winner.trialId)
-    const found = trial.id === 0 ? fp32Winner(trial, input, baseline) : await evaluated(trial, evaluator)
+    const found = trial.id === 0 ? fp32Winner(trial, input, baseline) : await evaluated(trial, book, evaluator)
     if (found.kind === 'winner') {
       const broken = brokenConstraints(input.objective, found.winner.measurement, baseline)
       if (broken.length === 0) return result('met', found.winner, choice.reasons)
@@ -75,10 +75,14 @@ type Evaluated =
   | { readonly kind: 'winner'; readonly winner: Winner }
   | { readonly kind: 'failed'; readonly why: string }
 
-async function evaluated(trial: Trial, { input, ports, fp32, baseline, signal }: Evaluator): Promise<Evaluated> {
+async function evaluated(
+  trial: Trial,
+  book: TrialBook,
+  { input, ports, fp32, baseline, signal }: Evaluator,
+): Promise<Evaluated> {
   if (trial.outcome.kind !== 'measured') throw new Error(`trial ${trial.id} was chosen but not measured`)
   const label = labelOf(trial.recipe)
-  const built = await ports.lab.build(trial.recipe, signal)
+  const built = await ports.lab.build(await book.resolvedOf(trial), signal)
   if (built.kind === 'failed') {
     if (built.reason === 'no-space') throw stepError(`${label} could not be built again`, built)
     return { kind: 'failed', why: `it could not be built again, ${built.reason}: ${built.message}` }

@@ -18,6 +18,8 @@ export interface FitInput {
   readonly objective: Objective
   readonly budgetMs: number
   readonly workDir: string
+  /** Where it is kept how long operators take on this box, for all studies. */
+  readonly latencyDir: string
   readonly profile: Profile
 }
 
@@ -44,6 +46,7 @@ export async function fitModel(input: FitInput, ports: FitPorts, signal: AbortSi
     split,
     task,
     workDir: input.workDir,
+    latencyDir: input.latencyDir,
     calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
     hardwareClass: profile.hardwareClass,
     now: ports.now,

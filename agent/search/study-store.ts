@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type Digest, LayerSensitivity, Trial } from '@edgefit/shared/model'
+import { type Digest, LayerSensitivity, Recipe, Trial } from '@edgefit/shared/model'
 import * as z from 'zod'
 import type { AgentDatabase } from '../store/database.ts'
 
@@ -40,8 +40,14 @@ export function studyKey(identity: StudyIdentity): string {
 /** What a search has found out, by recipe digest: one that was killed does not find it out again. */
 export interface StudyStore {
   finished(study: string): Promise<ReadonlyMap<Digest, Trial>>
-  /** Committed to disk when the promise resolves. */
-  save(study: string, trial: Trial): Promise<void>
+  /**
+   * Committed to disk when the promise resolves.
+   *
+   * @param resolved the trial's recipe with all that was found while it was built: what gives the same bytes again
+   */
+  save(study: string, trial: Trial, resolved?: Recipe): Promise<void>
+  /** Of a trial that was saved with it. */
+  resolved(study: string, recipe: Digest): Promise<Recipe | undefined>
   /** The layers of a recipe, best left in float first. */
   ranking(study: string, recipe: Digest): Promise<readonly LayerSensitivity[] | undefined>
   /** Committed to disk when the promise resolves. */
@@ -58,16 +64,26 @@ export function sqliteStudyStore(database: AgentDatabase): StudyStore {
       const trials = rows.flatMap(({ trial }) => Trial.safeParse(JSON.parse(trial)).data ?? [])
       return new Map(trials.map((trial) => [trial.recipeDigest, trial]))
     },
-    async save(study, trial) {
+    async save(study, trial, recipe) {
+      const found = {
+        trial_id: trial.id,
+        trial: JSON.stringify(trial),
+        resolved: recipe === undefined ? null : JSON.stringify(recipe),
+      }
       await database
         .insertInto('trials')
-        .values({ study, recipe_digest: trial.recipeDigest, trial_id: trial.id, trial: JSON.stringify(trial) })
-        .onConflict((conflict) =>
-          conflict
-            .columns(['study', 'recipe_digest'])
-            .doUpdateSet({ trial: JSON.stringify(trial), trial_id: trial.id }),
-        )
+        .values({ study, recipe_digest: trial.recipeDigest, ...found })
+        .onConflict((conflict) => conflict.columns(['study', 'recipe_digest']).doUpdateSet(found))
         .execute()
+    },
+    async resolved(study, recipe) {
+      const row = await database
+        .selectFrom('trials')
+        .select('resolved')
+        .where('study', '=', study)
+        .where('recipe_digest', '=', recipe)
+        .executeTakeFirst()
+      return typeof row?.resolved === 'string' ? Recipe.safeParse(JSON.parse(row.resolved)).data : undefined
     },
     async ranking(study, recipe) {
       const row = await database
@@ -89,9 +105,12 @@ export function sqliteStudyStore(database: AgentDatabase): StudyStore {
 export function memoryStudyStore(): StudyStore {
   const studies = new Map<string, Map<Digest, Trial>>()
   const rankings = new Map<string, readonly LayerSensitivity[]>()
+  const resolved = new Map<string, Recipe>()
   return {
     finished: (study) => Promise.resolve(new Map(studies.get(study))),
-    save(study, trial) {
+    resolved: (study, recipe) => Promise.resolve(resolved.get(`${study} ${recipe}`)),
+    save(study, trial, recipe) {
+      if (recipe !== undefined) resolved.set(`${study} ${trial.recipeDigest}`, recipe)
       studies.set(study, new Map(studies.get(study)).set(trial.recipeDigest, trial))
       return Promise.resolve()
     },

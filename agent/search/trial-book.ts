@@ -1,3 +1,4 @@
+import { isEdgefitError } from '@edgefit/shared'
 import {
   type Digest,
   type LossReason,
@@ -9,7 +10,7 @@ import {
 } from '@edgefit/shared/model'
 import { type Candidate, type Choice, choose } from './choose.ts'
 import { brokenConstraints } from './judge.ts'
-import type { ModelUnderTest } from './lab.ts'
+import type { Built, ModelUnderTest, StepFailed } from './lab.ts'
 import { pickRuntime } from './pick-runtime.ts'
 import { stepError } from './step-error.ts'
 import type { StudyInput, StudyPorts } from './study-types.ts'
@@ -32,6 +33,7 @@ export class TrialBook {
   readonly #finished: ReadonlyMap<Digest, Trial>
   readonly #signal: AbortSignal
   readonly #trials = new Map<number, Trial>()
+  readonly #resolved = new Map<Digest, Recipe>()
 
   constructor(input: StudyInput, ports: StudyPorts, finished: ReadonlyMap<Digest, Trial>, signal: AbortSignal) {
     this.#input = input
@@ -74,7 +76,7 @@ export class TrialBook {
       throw stepError(`${labelOf(recipe)} could not be tried`, outcome)
     }
     const trial: Trial = { id, recipe, recipeDigest: digest, outcome, losses: [], durationMs }
-    if (isLasting(trial)) await this.#ports.store.save(this.#input.key, trial)
+    if (isLasting(trial)) await this.#ports.store.save(this.#input.key, trial, this.#resolved.get(digest))
     return this.#add(trial)
   }
 
@@ -123,6 +125,11 @@ export class TrialBook {
     return trial
   }
 
+  /** What gives the bytes of `trial` again: channels chosen by time or ranges found by calibration are settled in it. */
+  async resolvedOf({ recipe, recipeDigest: digest }: Trial): Promise<Recipe> {
+    return this.#resolved.get(digest) ?? (await this.#ports.store.resolved(this.#input.key, digest)) ?? recipe
+  }
+
   async #outcomeOf(recipe: Recipe): Promise<Trial['outcome']> {
     const { lab } = this.#ports
     const { sourcePath, sourceDigest, sourceSizeBytes } = this.#input
@@ -132,13 +139,24 @@ export class TrialBook {
         ? measured
         : { ...measured, variant: { digest: sourceDigest, sizeBytes: sourceSizeBytes } }
     }
-    const built = await lab.build(recipe, this.#signal)
+    const built = await this.#build(recipe)
     if (built.kind === 'failed') return built
+    this.#resolved.set(recipeDigest(recipe), built.resolved)
     const variant = { path: built.path, runtime: recipe.runtime }
     const measured = await lab.measure(variant, this.fp32Model(), 'tuning', this.#signal)
     return measured.kind === 'failed'
       ? measured
       : { ...measured, variant: { digest: built.digest, sizeBytes: built.sizeBytes } }
+  }
+
+  /** A recipe of the search that does not suit this model is one trial that failed, not the end of the study. */
+  async #build(recipe: Recipe): Promise<Built | StepFailed> {
+    try {
+      return await this.#ports.lab.build(recipe, this.#signal)
+    } catch (error) {
+      if (!isEdgefitError(error, 'RECIPE_INVALID') && !isEdgefitError(error, 'INPUT_INVALID')) throw error
+      return { kind: 'failed', reason: 'unsupported', message: error.message }
+    }
   }
 
   async #tune(path: string): Promise<RuntimeSettings> {

@@ -9,7 +9,7 @@ export interface AgentTables {
   /** Reports not yet acknowledged by the controller, oldest first; the row goes when the ack comes. */
   outbox: { seq: Generated<number>; at_ms: number; body: string }
   /** Finished trials: what a restarted search does not repeat. */
-  trials: { study: string; recipe_digest: string; trial_id: number; trial: string }
+  trials: { study: string; recipe_digest: string; trial_id: number; trial: string; resolved: string | null }
   /** Layers by what leaving them in float wins and costs: measured once for a recipe of a study. */
   rankings: { study: string; recipe_digest: string; layers: string }
   /** One row per slot: what the newest accepted desired state asks, and how far it has come. */

@@ -44,4 +44,9 @@ export const MIGRATIONS: Record<string, Migration> = {
         .execute()
     },
   },
+  '0003-resolved-recipes': {
+    async up(db: Kysely<unknown>) {
+      await db.schema.alterTable('trials').addColumn('resolved', 'text').execute()
+    },
+  },
 }

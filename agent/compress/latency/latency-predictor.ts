@@ -7,4 +7,6 @@ export interface LatencyPredictor {
    * in the table yet. Operators that cannot be timed count for nothing.
    */
   predictMs(models: readonly Model[], signal: AbortSignal): Promise<readonly number[]>
+  /** Types of operators met so far that have no time, and counted as nothing. */
+  untimedOperators?(): readonly string[]
 }

@@ -30,7 +30,7 @@ export function emptyTable(key: TableKey): LatencyTable {
   return { schemaVersion: 1, key, emptyRunMs: null, operators: {} }
 }
 
-/** `table` with more times in it. An empty run is no longer than the shortest that was seen. */
+/** `table` with more times in it. The first empty run stands: what is predicted today has to compare with tomorrow's. */
 export function withTimes(
   table: LatencyTable,
   emptyRunMs: number,
@@ -38,7 +38,7 @@ export function withTimes(
 ): LatencyTable {
   return {
     ...table,
-    emptyRunMs: Math.min(emptyRunMs, table.emptyRunMs ?? Number.POSITIVE_INFINITY),
+    emptyRunMs: table.emptyRunMs ?? emptyRunMs,
     operators: { ...table.operators, ...times },
   }
 }

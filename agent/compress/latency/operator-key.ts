@@ -26,7 +26,9 @@ export function operatorKey({ model, values }: ExecutedGraph, node: Node): strin
     .map(([name, attribute]) => `${name}=${attributeText(attribute)}`)
     .sort()
     .join(' ')
-  const operator = node.domain === '' ? node.opType : `${node.domain}.${node.opType}`
+  // The same words mean other work in another version: Softmax, and what it runs over.
+  const version = model.opsetImports.get(node.domain) ?? 1
+  const operator = `${node.domain === '' ? '' : `${node.domain}.`}${node.opType}@${version}`
   return `${operator}(${reads}) -> ${writes}${attributes === '' ? '' : ` {${attributes}}`}`
 }
 

@@ -1,4 +1,4 @@
-import { bindDimensions, type Model, symbolicDimensions } from '@edgefit/shared/onnx'
+import { bindDimensions, type Model, symbolicDimensions, type ValueInfo } from '@edgefit/shared/onnx'
 import type { LatencyPredictor } from '../latency/latency-predictor.ts'
 import type { FeedTensor } from '../runtime-port.ts'
 import type { DependencyGroups } from './dependency-groups.ts'
@@ -21,7 +21,7 @@ export function cutPredictor(
   }
 }
 
-/** `model` with the lengths of `feeds`. */
+/** `model` with the lengths of `feeds`, wherever its inputs leave them open. */
 function bound(model: Model, feeds: Readonly<Record<string, FeedTensor>>): Model {
   const open = symbolicDimensions(model)
   const lengths = model.graph.inputs.flatMap(({ name, type }) =>
@@ -31,5 +31,11 @@ function bound(model: Model, feeds: Readonly<Record<string, FeedTensor>>): Model
         )
       : [],
   )
-  return bindDimensions(model, Object.fromEntries(lengths))
+  const { graph, ...rest } = bindDimensions(model, Object.fromEntries(lengths))
+  const inputs = graph.inputs.map((input): ValueInfo => {
+    const { name, type } = input
+    if (type?.kind !== 'tensor' || !type.shape?.includes(undefined)) return input
+    return { ...input, type: { ...type, shape: type.shape.map((dim, axis) => dim ?? feeds[name]?.dims[axis]) } }
+  })
+  return { ...rest, graph: { ...graph, inputs } }
 }

@@ -32,8 +32,8 @@ export interface PruningPorts {
  * Removes channels as `pass` says, by what this box computes in which time where it asks for that. The judging is of the
  * outputs and without training: a pass that trains belongs after this one, and pruning further after that.
  *
- * @throws EdgefitError as `pruneChannels`; RECIPE_INVALID without a predictor, or for a target that cannot be reached; what the
- * ports throw; the signal's reason.
+ * @throws EdgefitError as `pruneChannels`; RECIPE_INVALID without a predictor; MODEL_UNSUPPORTED for a target that cannot be
+ * reached; what the ports throw; the signal's reason.
  */
 export async function pruneByMeasurement(
   model: Model,
@@ -66,9 +66,11 @@ export async function pruneByMeasurement(
   )
   const { resolved, result } = withoutChannels(model, from, pass, removedIds(ranked, shrunk.kept))
   const { wholeMs, latencyMs, loss } = shrunk
+  const untimed = predictor.untimedOperators?.() ?? []
   const notes = [
     `predicted to take ${latencyMs.toPrecision(3)} ms after and ${wholeMs.toPrecision(3)} ms before`,
-    `outputs of ${target.samples} samples keep a signal-to-noise ratio of ${(-10 * Math.log10(loss)).toFixed(1)} dB`,
+    ...(untimed.length === 0 ? [] : [`of that, ${untimed.join(', ')} could not be timed and count as nothing`]),
+    ...(loss === 0 ? [] : [`outputs keep a signal-to-noise ratio of ${(-10 * Math.log10(loss)).toFixed(1)} dB`]),
   ]
   return { resolved, result: { ...result, notes: [...notes, ...result.notes] } }
 }

@@ -40,7 +40,7 @@ const SMALLEST_STEP = 1 / 16
  * step, for every group the largest count that saves at least a step's time, and of those the one whose outputs lose
  * least for what it saves.
  *
- * @throws EdgefitError RECIPE_INVALID when the goal cannot be reached, with what can.
+ * @throws EdgefitError MODEL_UNSUPPORTED when the goal cannot be reached, with what can.
  */
 export async function shrinkToLatency(
   ranked: readonly RankedGroup[],
@@ -128,6 +128,6 @@ function unreachable(wholeMs: number, goalMs: number, leastMs: number): EdgefitE
   const ms = (value: number): string => `${Number(value.toPrecision(3))} ms`
   return new EdgefitError(
     `removing channels is predicted to save at most ${ms(wholeMs - leastMs)} of ${ms(wholeMs)}, and ${ms(wholeMs - goalMs)} were asked for; ask for less in "target"`,
-    { code: 'RECIPE_INVALID', details: { wholeMs, goalMs, leastMs } },
+    { code: 'MODEL_UNSUPPORTED', details: { wholeMs, goalMs, leastMs } },
   )
 }

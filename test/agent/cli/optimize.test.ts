@@ -58,6 +58,7 @@ function apply(recipePath: string, out: string): Promise<OptimizeReport> {
       runner,
       limits,
       profile,
+      latencyDir: join(folder, 'latency'),
       now: () => 0,
       monotonicNow: () => 0,
       onEvent: () => undefined,

@@ -41,10 +41,21 @@ it('keeps trials, and tries those again that have the shape of another version',
   await store.save('study', trial)
   await database
     .insertInto('trials')
-    .values({ study: 'study', recipe_digest: 'c'.repeat(64), trial_id: 2, trial: '{"id":2}' })
+    .values({ study: 'study', recipe_digest: 'c'.repeat(64), trial_id: 2, trial: '{"id":2}', resolved: null })
     .execute()
 
   expect([...(await store.finished('study')).values()]).toEqual([trial])
+})
+
+it('keeps what a recipe was resolved to beside its trial', async () => {
+  const store = sqliteStudyStore(database)
+  const resolved = recipe('a', [{ pass: 'fold-batch-norm' }])
+  await store.save('study', trial, resolved)
+
+  expect(await store.resolved('study', trial.recipeDigest)).toEqual(resolved)
+  expect(await store.resolved('another', trial.recipeDigest)).toBeUndefined()
+  await store.save('study', trial)
+  expect(await store.resolved('study', trial.recipeDigest)).toBeUndefined()
 })
 
 it('keeps rankings by study and recipe, and forgets those of another shape', async () => {

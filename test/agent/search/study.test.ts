@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { EdgefitError } from '@edgefit/shared'
 import type { Objective, Recipe } from '@edgefit/shared/model'
 import { describe, expect, it } from 'vitest'
 import type { Lab, Measured } from '../../../agent/search/lab.ts'
@@ -113,6 +114,39 @@ describe('runStudy', () => {
     ])
     expect(result.trials.map(({ id }) => id)).toEqual([0, 1, 2, 3])
     expect(result.trials[3]?.losses[0]?.reason).toBe('accuracy-below-floor')
+  })
+
+  it('takes a recipe that does not suit the model for a failed trial', async () => {
+    const { lab } = scriptedLab({ a: { ratio: 0.3 }, b: { ratio: 0.4 }, c: { ratio: 0.5 } })
+    const build: Lab['build'] = (built, signal) =>
+      built.label === 'a'
+        ? Promise.reject(new EdgefitError('no channel can go', { code: 'RECIPE_INVALID' }))
+        : lab.build(built, signal)
+
+    const result = await run(study(), { ...lab, build }).result
+
+    expect(result.winner?.digest).toBe(digestOf('b'))
+    expect(result.trials[1]?.outcome).toEqual({ kind: 'failed', reason: 'unsupported', message: 'no channel can go' })
+  })
+
+  it('builds the winner of an earlier search from what its recipe was resolved to', async () => {
+    const { lab } = scriptedLab({ a: { ratio: 0.4 }, b: { ratio: 0.5 }, c: { ratio: 0.5 } })
+    const resolved = recipe('a, resolved')
+    let builds = 0
+    const build: Lab['build'] = async (built, signal) => {
+      const done = await lab.build(built, signal)
+      if (done.kind === 'failed' || !built.label?.startsWith('a')) return done
+      // Measured anew, other channels would stay: each build of the unresolved recipe gives other bytes.
+      builds += 1
+      const bytes = built.label === 'a, resolved' ? 'first bytes' : builds === 1 ? 'first bytes' : `bytes ${builds}`
+      return { ...done, path: '/variants/a', digest: digestOf(bytes), resolved }
+    }
+    const store = memoryStudyStore()
+    await run(study(), { ...lab, build }, store).result
+
+    const again = await run(study(), { ...lab, build }, store).result
+
+    expect(again.winner).toMatchObject({ digest: digestOf('first bytes'), recipe: resolved })
   })
 
   it('keeps failed trials with their reason and goes on', async () => {

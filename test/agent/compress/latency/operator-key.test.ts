@@ -30,7 +30,7 @@ const quantize = (zeroPoint: number) =>
 describe('the key of an operator', () => {
   it('says all that its time depends on', () => {
     expect(convolution('y', 1)).toBe(
-      'Conv(FLOAT[1,4,10,10], const FLOAT[8,4,3,3]) -> FLOAT[1,8,10,10] {pads=[1,1,1,1]}',
+      'Conv@17(FLOAT[1,4,10,10], const FLOAT[8,4,3,3]) -> FLOAT[1,8,10,10] {pads=[1,1,1,1]}',
     )
   })
 
@@ -55,13 +55,13 @@ describe('the key of an operator', () => {
     const square = keyOf(op('Mul', 'a a -> y'), [], { a: [4], y: [4] })
     const product = keyOf(op('Mul', 'a b -> y'), [], { a: [4], b: [4], y: [4] })
 
-    expect(square).toBe('Mul(FLOAT[4], =0) -> FLOAT[4]')
-    expect(product).toBe('Mul(FLOAT[4], FLOAT[4]) -> FLOAT[4]')
+    expect(square).toBe('Mul@17(FLOAT[4], =0) -> FLOAT[4]')
+    expect(product).toBe('Mul@17(FLOAT[4], FLOAT[4]) -> FLOAT[4]')
   })
 
   it('keeps the place of an input that is left out', () => {
     expect(keyOf(op('Clip', 'a _ max -> y'), [floatTensor('max', [], Float32Array.of(6))], { a: [4], y: [4] })).toBe(
-      'Clip(FLOAT[4], -, const FLOAT[]) -> FLOAT[4]',
+      'Clip@17(FLOAT[4], -, const FLOAT[]) -> FLOAT[4]',
     )
   })
 })

@@ -116,7 +116,7 @@ describe('pruning to a latency', { timeout: 60_000 }, () => {
     await expect(refused).rejects.toThrow(
       /predicted to save at most [\d.]+ ms of [\d.]+ ms, and [\d.]+ ms were asked for; ask for less in "target"/,
     )
-    await expect(refused).rejects.toMatchObject({ code: 'RECIPE_INVALID' })
+    await expect(refused).rejects.toMatchObject({ code: 'MODEL_UNSUPPORTED' })
   })
 
   it('refuses where nothing is measured', async () => {
