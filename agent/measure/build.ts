@@ -43,6 +43,7 @@ export const build: JobHandlers['build'] = async (job, report) => {
       signal: new AbortController().signal,
     })
     await writeFileAtomic(job.outPath, variant.bytes)
+    report('verifying')
     const findings = await verifyFusion(variant.model, variant.bytes, optimizedGraphIn(dirname(job.outPath)))
     return {
       digest: digestBytes(variant.bytes),

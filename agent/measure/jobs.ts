@@ -105,6 +105,8 @@ export const Job = z.discriminatedUnion('kind', [
     samples: z.int().positive(),
     /** How long to time each layer. */
     effort: z.strictObject({ minDurationMs: z.number().nonnegative(), maxDurationMs: z.number().positive() }),
+    /** Once the job has taken this long, no further layer is timed: those that matter least are left. Absent: all are. */
+    maxDurationMs: z.number().nonnegative().optional(),
     calibrationThreads: z.int().positive(),
   }),
 ])
@@ -165,7 +167,7 @@ export type JobValue<Kind extends JobKind> = z.infer<(typeof JOB_RESULTS)[Kind]>
 
 /** `waiting`: another process on this host is measuring. `fraction` is of the stage, null where unknown. */
 export const JobProgress = z.object({
-  stage: z.enum(['waiting', 'loading', 'building', 'warming-up', 'measuring', 'evaluating']),
+  stage: z.enum(['waiting', 'loading', 'building', 'verifying', 'warming-up', 'measuring', 'evaluating']),
   fraction: z.number().min(0).max(1).nullable(),
 })
 export type JobProgress = z.infer<typeof JobProgress>
