@@ -1,9 +1,13 @@
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { digestBytes } from '@edgefit/shared/artifact'
 import type { RuntimeSettings, SplitSpec, Task } from '@edgefit/shared/model'
 import { describeIo, encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { TrainingPort } from '../compress/index.ts'
 import { accuracyFigures } from './accuracy-figures.ts'
 import { batchFor } from './batching.ts'
 import { loadModelBytes } from './ort-session.ts'
+import { runtimeVersion } from './runtime-version.ts'
 import { openSamples, type Samples } from './samples.ts'
 import { scorerFor } from './scoring.ts'
 import { evaluate, type Verdicts } from './verdicts.ts'
@@ -37,7 +41,14 @@ export async function openTrainingPort(
       },
       judge,
       scratchPath,
-      dataKey: JSON.stringify([datasetDir, split, task]),
+      dataKey: JSON.stringify([
+        await filesOf(datasetDir),
+        split,
+        task,
+        // Judges where there are no labels.
+        digestBytes(encodeModel(source)),
+        runtimeVersion(),
+      ]),
       monotonicNow: () => performance.now(),
     },
     async close() {
@@ -45,6 +56,17 @@ export async function openTrainingPort(
       await tuning.close()
     },
   }
+}
+
+/** Names, sizes and times of a dataset's files: what it holds may be too much to read twice. */
+async function filesOf(folder: string): Promise<readonly (readonly [string, number, number])[]> {
+  const names = (await readdir(folder)).sort()
+  return await Promise.all(
+    names.map(async (name) => {
+      const { size, mtimeMs } = await stat(join(folder, name))
+      return [join(folder, name), size, mtimeMs] as const
+    }),
+  )
 }
 
 async function tuningJudge(

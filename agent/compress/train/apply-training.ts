@@ -27,7 +27,7 @@ export interface TrainingPort {
   readonly judge: (model: Model) => Promise<number>
   /** Where runs keep what lets them go on after a crash; names of files begin so. */
   readonly scratchPath: string
-  /** Names the data: a run goes on only with the same. */
+  /** Names what comes through this port, judgement and runtime with it: a run goes on only with the same. */
   readonly dataKey: string
   readonly monotonicNow: () => number
 }
@@ -67,9 +67,9 @@ export async function applyQuantizeAware(
 ): Promise<{ readonly resolved: QuantizeAwarePass; readonly result: PassResult }> {
   const { training, ...settings } = pass
   const { resolved } = await applyStatic(model, { ...settings, pass: 'quantize-static' }, ...calibrating)
-  const { activations, weights, exclude, ranges = {} } = resolved
+  const { activations, weights, exclude, floatStem, ranges = {} } = resolved
   const intervals = Object.entries(ranges).map(([tensor, [min, max]]) => [tensor, { min, max }] as const)
-  const options = { activations: activations.type, weights, exclude }
+  const options = { activations: activations.type, weights, exclude, floatStem }
   const aware = quantizationAware(model, options, new Map(intervals), training.trainable)
   const trained = await trainWith(aware.trainee, training, aware.exported, context)
   return {
@@ -89,9 +89,11 @@ async function trainWith(
       code: 'DATASET_INVALID',
     })
   }
+  const startedMs = port.monotonicNow()
   const { maxDurationMs, ...plan } = training
-  const file = <Value>(...names: readonly string[]): StampedFile<Value> => {
-    const key = digestBytes(Buffer.from(JSON.stringify([port.dataKey, ...names])))
+  const teaching = training.loss.kind === 'distillation' || training.hints.length > 0 ? digestOf(teacher) : ''
+  const file = <Value>(...names: readonly (string | number)[]): StampedFile<Value> => {
+    const key = digestBytes(Buffer.from(JSON.stringify([FILE_FORMAT, port.dataKey, threads, ...names])))
     return stampedFile<Value>(`${port.scratchPath}.${key.slice(0, KEY_LENGTH)}`, key)
   }
   const present = await teacherFor(training, {
@@ -100,7 +102,7 @@ async function trainWith(
     openSession,
     threads,
     batch: plan.batch,
-    cache: file<TeacherAnswers>('teacher', digestOf(teacher)),
+    cache: file<TeacherAnswers>('teacher', teaching, plan.batch),
     signal,
   })
   try {
@@ -112,8 +114,9 @@ async function trainWith(
         judge: (weights) => port.judge(exported(weights)),
         openSession,
         threads,
-        checkpoints: file<TrainingState>('run', digestOf(trainee.model), JSON.stringify(plan)),
+        checkpoints: file<TrainingState>('run', digestOf(trainee.model), JSON.stringify(plan), teaching),
         monotonicNow: port.monotonicNow,
+        startedMs,
         exhausted: (elapsedMs) =>
           maxDurationMs !== undefined && elapsedMs >= maxDurationMs
             ? `the time budget of ${maxDurationMs / 1000} s is spent`
@@ -129,6 +132,8 @@ async function trainWith(
 }
 
 const KEY_LENGTH = 16
+/** To be raised when training comes to mean something else, or its state to look otherwise. */
+const FILE_FORMAT = 2
 
 interface PresentTeacher {
   readonly teacher: Awaited<ReturnType<typeof knowingTeacher>>

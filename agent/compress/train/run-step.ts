@@ -30,17 +30,17 @@ interface AppliedUpdate {
   readonly gradientNorm: number
 }
 
-interface StepRunner {
+export interface StepRunner {
   /**
    * One update.
    *
    * @param batches sample numbers; several where gradients accumulate
-   * @param update counts from 1
+   * @param updateOfOptimizer counts from 1 since the optimizer began with nothing
    */
   update(
     carried: Numbers,
     batches: readonly (readonly number[])[],
-    at: { readonly update: number; readonly rate: number },
+    at: { readonly updateOfOptimizer: number; readonly rate: number },
   ): Promise<AppliedUpdate>
   release(): Promise<void>
 }
@@ -65,8 +65,8 @@ export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, 
   }
 
   return {
-    async update(before, batches, { update, rate }) {
-      const scalars = scalarFeeds(optimizerScalars(optimizer, update, rate))
+    async update(before, batches, { updateOfOptimizer, rate }) {
+      const scalars = scalarFeeds(optimizerScalars(optimizer, updateOfOptimizer, rate))
       let carried = before
       let loss = 0
       let gradientNorm = Number.NaN

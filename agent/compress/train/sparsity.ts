@@ -3,13 +3,18 @@ import type { Numbers } from './run-step.ts'
 
 export type Sparsity = NonNullable<Training['sparsity']>
 
+/** The update after which the share does not rise any more. */
+export function settledAt({ risesOver }: Sparsity, updates: number): number {
+  return Math.max(1, Math.floor(updates * risesOver))
+}
+
 /**
  * The share of weights that is to be zero after `update` of `updates`: rises as 1 - (1 - t)³, fast while many weights are
  * of no use (Zhu and Gupta, arXiv 1710.01878, from zero).
  */
-export function sparsityAt({ final, risesOver }: Sparsity, update: number, updates: number): number {
-  const done = Math.min(1, update / Math.max(1, Math.floor(updates * risesOver)))
-  return final * (1 - (1 - done) ** 3)
+export function sparsityAt(sparsity: Sparsity, update: number, updates: number): number {
+  const done = Math.min(1, update / settledAt(sparsity, updates))
+  return sparsity.final * (1 - (1 - done) ** 3)
 }
 
 /**
@@ -30,7 +35,8 @@ function masksOf(tensors: readonly Float32Array[], share: number): readonly Floa
   const magnitudes = new Float32Array(tensors.reduce((sum, { length }) => sum + length, 0))
   let offset = 0
   for (const values of tensors) for (const value of values) magnitudes[offset++] = Math.abs(value)
-  const zeros = Math.floor(magnitudes.length * share)
+  // A share is rarely exact in binary: 0.3 of 10 is 3.
+  const zeros = Math.floor(magnitudes.length * share + 1e-9)
   const limit = zeros === 0 ? -1 : (magnitudes.slice().sort()[zeros - 1] ?? 0)
   let below = 0
   for (const value of magnitudes) if (value < limit) below++
@@ -52,4 +58,14 @@ export function zeroMasks(weights: Numbers): Numbers {
     if (mask.includes(0) && mask.includes(1)) masks.set(name, mask)
   }
   return masks
+}
+
+/** Zeros of either: what is gone stays gone. */
+export function joinedMasks(masks: Numbers, others: Numbers): Numbers {
+  return new Map(
+    [...masks].map(([name, mask]) => {
+      const other = others.get(name)
+      return [name, other === undefined ? mask : mask.map((value, at) => value * (other[at] ?? 1))]
+    }),
+  )
 }

@@ -2,7 +2,7 @@ import { EdgefitError } from '@edgefit/shared'
 import { editGraph, encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { FeedTensor, OpenSession, OutputTensor } from '../runtime-port.ts'
 import type { Teacher } from './run-step.ts'
-import type { StampedFile } from './stamped-file.ts'
+import { type StampedFile, writtenWhereItFits } from './stamped-file.ts'
 import { scoresOf } from './step/build-step.ts'
 import { type Hint, hintInput, TEACHER_INPUT } from './step/losses.ts'
 import type { TrainingData } from './training-data.ts'
@@ -62,7 +62,7 @@ async function askedOnce(options: TeacherOptions): Promise<TeacherAnswers> {
       scores.set(rows, first * width)
     }
     const answers = { width, scores }
-    await options.cache?.write(answers)
+    await writtenWhereItFits(options.cache, answers)
     return answers
   } finally {
     await session.release()

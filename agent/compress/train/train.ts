@@ -2,9 +2,10 @@ import type { Model } from '@edgefit/shared/onnx'
 import { batchOrder } from './batches.ts'
 import { watchLoss } from './divergence.ts'
 import type { TrainingPlan } from './plan.ts'
-import { type Numbers, openStep, type StepPorts } from './run-step.ts'
+import { type Numbers, openStep, type StepPorts, type StepRunner } from './run-step.ts'
 import { rateFactor } from './schedule.ts'
-import type { StampedFile } from './stamped-file.ts'
+import { settledAt } from './sparsity.ts'
+import { type StampedFile, writtenWhereItFits } from './stamped-file.ts'
 import { buildStep, type TrainingStep } from './step/build-step.ts'
 import type { TrainableWeight } from './trainable.ts'
 import { requireLabels } from './training-data.ts'
@@ -33,7 +34,9 @@ export interface TrainingPorts extends StepPorts {
   readonly judge: (weights: Numbers) => Promise<number>
   readonly checkpoints?: StampedFile<TrainingState>
   readonly monotonicNow: () => number
-  /** Why training has to end now with what it has: time, heat, memory. Asked after every update. */
+  /** When time began to count, by `monotonicNow`; absent: now. */
+  readonly startedMs?: number
+  /** Why training has to end now with what it has, after so much time in all runs. Asked before every update. */
   readonly exhausted?: (elapsedMs: number) => string | undefined
   readonly onProgress?: (progress: TrainingProgress) => void
 }
@@ -61,6 +64,8 @@ export interface Trained {
 }
 
 const CHECKPOINT_EVERY_MS = 20_000
+/** Times the duration of the last checkpoint, until the next: they may take a twentieth of the time. */
+const CHECKPOINT_SPACING = 20
 
 /**
  * Trains by `plan`, and keeps the weights that do best on the tuning split. The same model, plan and data give
@@ -78,26 +83,38 @@ export async function train(
   const step = buildStep({ ...plan, ...trainee })
   requireLabels(step.inputs, ports.data)
   const order = batchOrder(ports.data.count, plan.batch, plan.seed)
-  const startedMs = ports.monotonicNow()
-  let state = (await ports.checkpoints?.read()) ?? (await startOfTraining(trainee.model, step, plan, ports.judge))
-  const { update: firstUpdate, elapsedMs: earlierMs } = state
+  const { startedMs = ports.monotonicNow() } = ports
+  const saved = await ports.checkpoints?.read()
+  const earlierMs = saved?.elapsedMs ?? 0
+  let state: TrainingState = saved ?? {
+    ...(await startOfTraining(trainee.model, step, plan, ports.judge)),
+    elapsedMs: ports.monotonicNow() - startedMs,
+  }
+  const { update: firstUpdate } = state
   const watch = watchLoss(state.loss)
-  const runner = await openStep(step, plan, ports)
-  let savedMs = startedMs
+  let runner: StepRunner | undefined
+  let nextCheckpointMs = startedMs + CHECKPOINT_EVERY_MS
+  let unwritten: string | undefined
   let ended: string | undefined
   try {
-    while (ended === undefined && state.update < plan.updates && state.looksWithoutBetter < plan.patience) {
+    while (state.update < plan.updates && state.looksWithoutBetter < plan.patience) {
       signal.throwIfAborted()
+      ended = ports.exhausted?.(state.elapsedMs)
+      if (ended !== undefined) break
+      runner ??= await openStep(step, plan, ports)
       const next = state.update + 1
       const rate = plan.learningRate * rateFactor(plan.schedule, state.update, plan.updates) * 0.5 ** state.halvings
       const { carried, loss, gradientNorm } = await runner.update(state.carried, batchesOf(plan, order, state.update), {
-        update: next,
+        updateOfOptimizer: state.updatesOfOptimizer + 1,
         rate,
       })
-      const wrong = watch.see(loss, gradientNorm)
+      const looks = next % plan.evaluateEvery === 0 || next === plan.updates
+      // Loss and gradients are those before the update; what it made of the weights shows in the next, or here.
+      const wrong = watch.see(loss, gradientNorm) ?? (looks ? whatIsNotFinite(carried) : undefined)
       if (wrong !== undefined) watch.restart()
-      state = wrong === undefined ? updated(state, next, carried, step, plan) : backedOff(state, next, wrong)
-      if (next % plan.evaluateEvery === 0 || next === plan.updates) {
+      state =
+        wrong === undefined ? updated(state, next, carried, step, plan) : backedOff(state, next, wrong, step, plan)
+      if (looks) {
         const weights = weightsOf(step, state.carried)
         state = looked(state, plan, weights, {
           update: next,
@@ -107,19 +124,19 @@ export async function train(
       }
       const nowMs = ports.monotonicNow()
       state = { ...state, loss: watch.state(), elapsedMs: earlierMs + nowMs - startedMs }
-      ended = ports.exhausted?.(state.elapsedMs)
+      if (nowMs >= nextCheckpointMs) {
+        unwritten = await writtenWhereItFits(ports.checkpoints, state)
+        const writtenMs = ports.monotonicNow()
+        nextCheckpointMs = writtenMs + Math.max(CHECKPOINT_EVERY_MS, CHECKPOINT_SPACING * (writtenMs - nowMs))
+      }
       const remainingMs = ((nowMs - startedMs) / (next - firstUpdate)) * (plan.updates - next)
       ports.onProgress?.({ update: next, updates: plan.updates, loss, bestScore: state.best.score, remainingMs })
-      if (nowMs - savedMs >= CHECKPOINT_EVERY_MS) {
-        savedMs = nowMs
-        await ports.checkpoints?.write(state)
-      }
     }
   } finally {
-    await runner.release()
+    await runner?.release()
   }
   // Whoever asks for the same run again gets its end at once.
-  await ports.checkpoints?.write(state)
+  if (runner !== undefined) unwritten = await writtenWhereItFits(ports.checkpoints, state)
   return {
     weights: state.best.weights,
     initialScore: state.history[0]?.score ?? Number.NaN,
@@ -128,8 +145,18 @@ export async function train(
     updates: state.update,
     history: state.history,
     elapsedMs: state.elapsedMs,
-    notes: notesOf(state, plan, step, ended),
+    notes: [
+      ...notesOf(state, plan, step, ended),
+      ...(unwritten === undefined ? [] : [`training cannot go on from here after a crash: ${unwritten}`]),
+    ],
   }
+}
+
+function whatIsNotFinite(carried: Numbers): string | undefined {
+  for (const [name, values] of carried) {
+    if (!values.every(Number.isFinite)) return `"${name}" got numbers that are not finite`
+  }
+  return undefined
 }
 
 /** The samples of each batch of an update. */
@@ -146,8 +173,8 @@ function meanOf(values: readonly number[]): number | null {
 }
 
 function notesOf(
-  { update, halvings, looksWithoutBetter }: TrainingState,
-  { updates, patience }: TrainingPlan,
+  { update, halvings, looksWithoutBetter, best }: TrainingState,
+  { updates, patience, sparsity }: TrainingPlan,
   { frozen }: TrainingStep,
   ended: string | undefined,
 ): readonly string[] {
@@ -157,6 +184,12 @@ function notesOf(
       ? []
       : [
           `training ended after ${update} of ${updates} updates: ${patience} looks at the tuning split without a better score`,
+        ]),
+    ...(sparsity === undefined || best.update >= settledAt(sparsity, updates)
+      ? []
+      : [
+          `the weights are those after update ${best.update}, and not as sparse as the recipe wants: training ended before ` +
+            'it had looked at sparser ones; give it more time, or fewer "updates"',
         ]),
     ...(halvings === 0 ? [] : [`training got out of hand ${halvings} times; the rate was halved each time`]),
     ...[...frozen].map(([weight, reason]) => `"${weight}" was not trained: ${reason}`),

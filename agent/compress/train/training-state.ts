@@ -3,7 +3,7 @@ import { asFloat32, type Model } from '@edgefit/shared/onnx'
 import type { LossWatchState } from './divergence.ts'
 import type { TrainingPlan } from './plan.ts'
 import type { Numbers } from './run-step.ts'
-import { magnitudeMasks, type Sparsity, sparsityAt, zeroMasks } from './sparsity.ts'
+import { joinedMasks, magnitudeMasks, settledAt, sparsityAt, zeroMasks } from './sparsity.ts'
 import type { TrainingStep } from './step/build-step.ts'
 
 /** Where a run stands after `update` updates: from here it goes on to the same end, bit for bit on the same box. */
@@ -13,6 +13,10 @@ export interface TrainingState {
   readonly carried: Numbers
   /** 0 for the elements that stay zero, else 1; by weight that has such. */
   readonly masks: Numbers
+  /** The share of zeros that `masks` were made for while sparsity rises; 0 before. */
+  readonly maskedShare: number
+  /** Since the optimizer last began with nothing. */
+  readonly updatesOfOptimizer: number
   readonly best: BestWeights
   /** Times by which the rate was halved because training had got out of hand. */
   readonly halvings: number
@@ -57,6 +61,8 @@ export async function startOfTraining(
     update: 0,
     carried,
     masks: keepZeros ? zeroMasks(kernelsOf(step, carried)) : new Map(),
+    maskedShare: 0,
+    updatesOfOptimizer: 0,
     best: { update: 0, score, weights },
     halvings: 0,
     loss: { first: undefined, recent: [] },
@@ -74,19 +80,20 @@ export function updated(
   step: TrainingStep,
   plan: TrainingPlan,
 ): TrainingState {
-  const { sparsity } = plan
-  const masks =
-    sparsity && isDue(sparsity, state.update, plan.updates)
-      ? magnitudeMasks(kernelsOf(step, carried), sparsityAt(sparsity, update, plan.updates), sparsity.scope)
-      : state.masks
-  return { ...state, update, masks, carried: masked(carried, masks) }
+  const updatesOfOptimizer = state.updatesOfOptimizer + 1
+  return sparsened({ ...state, update, carried, updatesOfOptimizer }, step, plan)
 }
 
-/** Whether the masks change after the update that follows `done` others. */
-function isDue(sparsity: Sparsity, done: number, updates: number): boolean {
-  const share = (update: number): number => sparsityAt(sparsity, update, updates)
-  if (share(done) === sparsity.final) return false
-  return done % sparsity.everyUpdates === 0 || share(done + 1) === sparsity.final
+/** With the zeros that are due after `state.update` updates. */
+function sparsened(state: TrainingState, step: TrainingStep, { sparsity, updates }: TrainingPlan): TrainingState {
+  const share = sparsity === undefined ? 0 : sparsityAt(sparsity, state.update, updates)
+  const isDue =
+    sparsity !== undefined &&
+    share > state.maskedShare &&
+    (share === sparsity.final || (state.update - 1) % sparsity.everyUpdates === 0)
+  if (!isDue) return { ...state, carried: masked(state.carried, state.masks) }
+  const masks = joinedMasks(magnitudeMasks(kernelsOf(step, state.carried), share, sparsity.scope), state.masks)
+  return { ...state, masks, maskedShare: share, carried: masked(state.carried, masks) }
 }
 
 function masked(carried: Numbers, masks: Numbers): Numbers {
@@ -94,13 +101,20 @@ function masked(carried: Numbers, masks: Numbers): Numbers {
   for (const [name, mask] of masks)
     result.set(
       name,
-      (carried.get(name) ?? mask).map((value, at) => value * (mask[at] ?? 1)),
+      // A product would leave zeros of both signs, which pack badly.
+      (carried.get(name) ?? mask).map((value, at) => (mask[at] === 0 ? 0 : value)),
     )
   return result
 }
 
 /** Back to the best weights, with a fresh optimizer and half the rate; the batches that did it are not seen again. */
-export function backedOff(state: TrainingState, update: number, wrong: string): TrainingState {
+export function backedOff(
+  state: TrainingState,
+  update: number,
+  wrong: string,
+  step: TrainingStep,
+  plan: TrainingPlan,
+): TrainingState {
   if (state.halvings === MOST_HALVINGS) {
     throw new EdgefitError(
       `training got out of hand ${MOST_HALVINGS + 1} times, each time at half the rate; at last ${wrong}. Lower ` +
@@ -112,7 +126,8 @@ export function backedOff(state: TrainingState, update: number, wrong: string): 
     name,
     state.best.weights.get(name) ?? new Float32Array(values.length),
   ])
-  return { ...state, update, carried: masked(new Map(carried), state.masks), halvings: state.halvings + 1 }
+  const back = { ...state, update, carried: new Map(carried), updatesOfOptimizer: 0, halvings: state.halvings + 1 }
+  return sparsened(back, step, plan)
 }
 
 /** After a look at the tuning split. Weights that are not as sparse yet as they are to be do not count as better. */
@@ -123,8 +138,7 @@ export function looked(
   look: TrainingLook,
 ): TrainingState {
   const history = [...state.history, look]
-  const settledAt = sparsity === undefined ? 0 : Math.floor(updates * sparsity.risesOver)
-  const isFirstThatCounts = state.best.update < settledAt
+  const isFirstThatCounts = sparsity !== undefined && state.best.update < settledAt(sparsity, updates)
   if (!(isFirstThatCounts || look.score > state.best.score)) {
     return { ...state, history, looksWithoutBetter: state.looksWithoutBetter + 1 }
   }

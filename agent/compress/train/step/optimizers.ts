@@ -16,7 +16,7 @@ const LEARNING_RATE_INPUT = 'train/learningRate'
 const MEAN_CORRECTION_INPUT = 'train/meanCorrection'
 const VARIANCE_CORRECTION_INPUT = 'train/varianceCorrection'
 
-/** Numbers to feed with update `update`, which counts from 1. */
+/** Numbers to feed with update `update`, which counts from 1 since what the optimizer keeps was zero. */
 export function optimizerScalars(
   optimizer: Optimizer,
   update: number,

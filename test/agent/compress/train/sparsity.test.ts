@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { magnitudeMasks, sparsityAt, zeroMasks } from '../../../../agent/compress/train/sparsity.ts'
+import { joinedMasks, magnitudeMasks, sparsityAt, zeroMasks } from '../../../../agent/compress/train/sparsity.ts'
 import { train } from '../../../../agent/compress/train/train.ts'
 import { trainableWeights } from '../../../../agent/compress/train/trainable.ts'
 import { withWeights } from '../../../../agent/compress/train/with-weights.ts'
@@ -42,6 +42,12 @@ describe('sparsity', () => {
     expect(arrays(zeroMasks(weights))).toEqual({ pruned: [0, 1, 0] })
   })
 
+  it('adds up what is gone', () => {
+    const rising = new Map([['a', Float32Array.of(0, 1, 1)]])
+    expect(arrays(joinedMasks(rising, new Map([['a', Float32Array.of(1, 1, 0)]])))).toEqual({ a: [0, 1, 0] })
+    expect(arrays(joinedMasks(rising, new Map()))).toEqual({ a: [0, 1, 1] })
+  })
+
   const zeros = (weights: ReadonlyMap<string, Float32Array>) =>
     [...weights]
       .filter(([, values]) => values.length > 10)
@@ -61,6 +67,34 @@ describe('sparsity', () => {
     expect(trained.bestScore).toBeGreaterThan(0.9)
   })
 
+  it('says so where the time was too short for it', async () => {
+    const model = await untrainedModel()
+    const trainee = { model, trainable: trainableWeights(model, { kind: 'all' }) }
+    const plan = { ...SMALL_PLAN, updates: 60, sparsity: SPARSITY }
+    const exhausted = (elapsedMs: number) => (elapsedMs > 12_000 ? 'the time budget is spent' : undefined)
+    const trained = await train(trainee, plan, await portsOf({ exhausted }), signal)
+    expect(trained.notes.join()).toContain('not as sparse as the recipe wants')
+    const whole = await train(trainee, plan, await portsOf(), signal)
+    expect(whole.notes).toEqual([])
+  })
+
+  it('is reached where it settles with the first update', async () => {
+    const model = await untrainedModel()
+    const trainee = { model, trainable: trainableWeights(model, { kind: 'all' }) }
+    // Whatever is trained is worse than the dense weights at the start.
+    let score = 1
+    const judge = () => {
+      score -= 0.1
+      return Promise.resolve(score)
+    }
+    const plan = { ...SMALL_PLAN, updates: 3, evaluateEvery: 1, sparsity: { ...SPARSITY, risesOver: 0.1 } }
+    const trained = await train(trainee, plan, await portsOf({ judge }), signal)
+    expect(trained.bestUpdate).toBe(1)
+    const kernels = trainee.trainable.flatMap(({ name, decays }) => (decays ? [name] : []))
+    const sparse = new Map(kernels.map((name) => [name, trained.weights.get(name) ?? new Float32Array()]))
+    for (const share of zeros(sparse)) expect(share).toBeGreaterThan(0.75)
+  })
+
   it('is kept by training that follows pruning', async () => {
     const dense = await untrainedModel()
     const trainable = trainableWeights(dense, { kind: 'all' })
@@ -77,6 +111,12 @@ describe('sparsity', () => {
     expect(zeros(new Map(kernels.map(({ name }) => [name, kept.weights.get(name) ?? new Float32Array()])))).toEqual(
       before,
     )
+    for (const values of kept.weights.values()) expect(values.some((value) => Object.is(value, -0))).toBe(false)
+    // A share that rises from zero does not bring back what is gone: a third of the first layer.
+    const sparsity = { ...SPARSITY, final: 0.1 }
+    const sparser = await train({ model, trainable }, { ...SMALL_PLAN, sparsity }, await portsOf(), signal)
+    const [name = '', pruned = new Float32Array()] = [...weights][0] ?? []
+    for (const [at, value] of pruned.entries()) if (value === 0) expect(sparser.weights.get(name)?.[at]).toBe(0)
     const grown = await train({ model, trainable }, { ...SMALL_PLAN, keepZeros: false }, await portsOf(), signal)
     expect(zeros(grown.weights)[0]).toBeLessThan(0.1)
   })

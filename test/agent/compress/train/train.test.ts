@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { EdgefitError } from '@edgefit/shared'
 import type { Model } from '@edgefit/shared/onnx'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { TrainingPlan } from '../../../../agent/compress/train/plan.ts'
@@ -67,35 +69,73 @@ describe('training', () => {
 })
 
 describe('a run that is interrupted', () => {
-  it('goes on from its checkpoint to the same weights, bit for bit', async () => {
+  const adam = { kind: 'adam', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 } as const
+  const sparsity = { final: 0.8, scope: 'global', risesOver: 0.6, everyUpdates: 5 } as const
+  const plans: Readonly<Record<string, TrainingPlan>> = {
+    momentum: SMALL_PLAN,
+    Adam: { ...SMALL_PLAN, optimizer: adam, learningRate: 0.01 },
+    'batches that accumulate': { ...SMALL_PLAN, batch: 16, accumulation: 2 },
+    'a sparsity that rises': { ...SMALL_PLAN, sparsity },
+    'a rate that is halved': { ...SMALL_PLAN, optimizer: adam, learningRate: 3 },
+  }
+
+  it.each(Object.entries(plans))('goes on with %s to the same weights, bit for bit', async (name, plan) => {
     const model = await untrainedModel()
-    const whole = await train(model, SMALL_PLAN, await portsOf(), signal)
-    const checkpoints = stampedFile<TrainingState>(join(folder, 'run'), 'key')
+    const whole = await train(model, plan, await portsOf(), signal)
+    expect(whole.notes.join().includes('halved')).toBe(name.includes('halved'))
+    const checkpoints = stampedFile<TrainingState>(join(folder, name), 'key')
     // A clock on which a checkpoint is due after every update.
     let nowMs = 0
-    const monotonicNow = () => (nowMs += 30_000)
+    const monotonicNow = () => nowMs
     for (const killedAt of [7, 23]) {
       const abort = new AbortController()
-      const onProgress = ({ update }: { readonly update: number }) => update === killedAt && abort.abort()
+      const onProgress = ({ update }: { readonly update: number }) => {
+        nowMs += 30_000
+        if (update === killedAt) abort.abort()
+      }
       const ports = await portsOf({ checkpoints, monotonicNow, onProgress })
-      await expect(train(model, SMALL_PLAN, ports, abort.signal)).rejects.toThrow('abort')
+      await expect(train(model, plan, ports, abort.signal)).rejects.toThrow('abort')
       expect((await checkpoints.read())?.update).toBe(killedAt)
     }
     const updates: number[] = []
     const ports = await portsOf({ checkpoints, monotonicNow, onProgress: ({ update }) => updates.push(update) })
-    const resumed = await train(model, SMALL_PLAN, ports, signal)
+    const resumed = await train(model, plan, ports, signal)
     expect(updates[0]).toBe(24)
     expect(resumed.weights).toEqual(whole.weights)
     expect(resumed.history).toEqual(whole.history)
-    // Asked once more, it has nothing left to do.
-    const again = await train(
-      model,
-      SMALL_PLAN,
-      await portsOf({ checkpoints, onProgress: () => updates.push(-1) }),
-      signal,
-    )
+    // Asked once more, it has nothing left to do, and loads nothing for it.
+    const openSession = () => Promise.reject(new Error('opened'))
+    const again = await train(model, plan, await portsOf({ checkpoints, openSession }), signal)
     expect(again.weights).toEqual(whole.weights)
-    expect(updates).not.toContain(-1)
+  })
+
+  it('ends by its budget at the same place again, and goes on where it is given more', async () => {
+    const model = await untrainedModel()
+    const whole = await train(model, SMALL_PLAN, await portsOf(), signal)
+    const checkpoints = stampedFile<TrainingState>(join(folder, 'budget'), 'key')
+    const within = async (budgetMs: number) => {
+      const exhausted = (elapsedMs: number) => (elapsedMs >= budgetMs ? 'the budget is spent' : undefined)
+      return await train(model, SMALL_PLAN, await portsOf({ checkpoints, exhausted }), signal)
+    }
+    const short = await within(12_000)
+    expect(short.updates).toBeGreaterThan(0)
+    expect(short.updates).toBeLessThan(SMALL_PLAN.updates)
+    expect(await within(12_000)).toEqual(short)
+    expect((await within(1e9)).weights).toEqual(whole.weights)
+  })
+
+  it('counts the time from when it is told that it began', async () => {
+    const exhausted = (elapsedMs: number) => (elapsedMs >= 60_000 ? 'the budget is spent' : undefined)
+    const ports = await portsOf({ exhausted, startedMs: -60_000 })
+    expect((await train(await untrainedModel(), SMALL_PLAN, ports, signal)).updates).toBe(0)
+  })
+
+  it('is not lost to a full disk, and says that it could not be saved', async () => {
+    const full = new EdgefitError('no space left', { code: 'DISK_FULL' })
+    const checkpoints = { read: () => Promise.resolve(undefined), write: () => Promise.reject(full) }
+    const trained = await train(await untrainedModel(), SMALL_PLAN, await portsOf({ checkpoints }), signal)
+    expect(trained.updates).toBe(SMALL_PLAN.updates)
+    expect(trained.notes.join()).toContain('no space left')
   })
 
   it('begins anew where the checkpoint is damaged or of another run', async () => {
@@ -109,6 +149,14 @@ describe('a run that is interrupted', () => {
     expect(await stampedFile<string>(path, 'a').read()).toBeUndefined()
     await writeFile(path, bytes.subarray(0, 10))
     expect(await stampedFile<string>(path, 'a').read()).toBeUndefined()
+    // Whole, but of a format that this runtime does not know.
+    const body = Buffer.of(0xff, 0xfe, 0x00)
+    await writeFile(path, Buffer.concat([createHash('sha256').update(body).digest(), body]))
+    expect(await stampedFile<string>(path, 'a').read()).toBeUndefined()
+    // What is there and cannot be read is not the same as nothing.
+    await expect(stampedFile<string>(folder, 'a').read()).rejects.toThrow(
+      expect.objectContaining({ code: 'UNAVAILABLE', message: expect.stringContaining(folder) }),
+    )
   })
 })
 
@@ -140,7 +188,7 @@ describe('training that cannot go on', () => {
     )
     const fast = {
       ...SMALL_PLAN,
-      learningRate: 20,
+      learningRate: 4,
       optimizer: { kind: 'sgd', momentum: 0, weightDecay: 0 },
       updates: 120,
     } as const
