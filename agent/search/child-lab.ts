@@ -130,7 +130,7 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
       return value
     },
 
-    async rankLayers(recipe, signal) {
+    async rankLayers(recipe, maxDurationMs, signal) {
       const { sourcePath, task, calibrationThreads } = options
       const { samples, effort } = limits.ranking
       // Resolved where it was built here before: what is calibrated already is not calibrated again.
@@ -145,6 +145,7 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
           task,
           samples,
           effort,
+          maxDurationMs,
           calibrationThreads,
         },
         run,

@@ -63,9 +63,13 @@ export interface Lab {
     signal: AbortSignal,
   ): Promise<{ readonly kind: 'done'; readonly timings: readonly RuntimeTiming[] } | StepFailed>
   build(recipe: Recipe, signal: AbortSignal): Promise<Built | StepFailed>
-  /** The layers of a recipe that quantizes layer by layer, those first that are best left in float. */
+  /**
+   * The layers of a recipe that quantizes layer by layer, those first that are best left in float. After `maxDurationMs`
+   * no further layer is timed.
+   */
   rankLayers(
     recipe: Recipe,
+    maxDurationMs: number,
     signal: AbortSignal,
   ): Promise<{ readonly kind: 'done'; readonly layers: readonly LayerSensitivity[] } | StepFailed>
   measure(

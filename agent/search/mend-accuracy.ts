@@ -20,19 +20,38 @@ type Fared = 'holds' | 'inaccurate' | 'beyond' | 'not tried'
 /**
  * For a study in which no compressed variant holds, but one is fast enough and only not accurate enough: tries that one
  * with its accuracy repaired, and then with more and more of its layers in float, those first that win back most accuracy
- * per millisecond. As many as 1, 2, 4, 8 … until the floor is met, and then fewer again down to the least that meet it.
+ * per millisecond: those that are faster in float, then 1, 2, 4, 8 … more until the floor is met, and then fewer again down
+ * to the least that meet it. Where so many break other constraints, what is between is looked through in the same way.
  *
  * @returns what the result has to say of it
  */
 export async function mendAccuracy(book: TrialBook, context: MendContext): Promise<readonly string[]> {
   const miss = nearestMiss(book)
   if (!isWanted(book, context) || miss === undefined) return []
-  for (const recipe of repairedRecipes(miss.trial.recipe)) {
+  const repaired = repairedRecipes(miss.trial.recipe)
+  if (repaired.length > 0) await context.onPlanned(repaired.length)
+  for (const recipe of repaired) {
+    if (await isKnownVariant(book, context, recipe)) continue
     const fared = await attempt(book, context, recipe)
     if (fared === 'holds') return []
     if (fared === 'not tried') return [`${context.budget.ended} before accuracy was repaired`]
   }
   return mixPrecision(book, context, nearestMiss(book) ?? miss)
+}
+
+/** Whether `recipe` gives the bytes of an earlier trial, as one that equalizes does where a model has nothing to equalize. */
+async function isKnownVariant(
+  book: TrialBook,
+  { ports, budget, signal }: MendContext,
+  recipe: Recipe,
+): Promise<boolean> {
+  if (budget.isSpent()) return false
+  await ports.onEvent({ kind: 'step', what: `building ${labelOf(recipe)}` })
+  // What comes of a recipe that cannot be built is for its trial to say.
+  const built = await ports.lab.build(recipe, signal).catch(() => undefined)
+  signal.throwIfAborted()
+  if (built?.kind !== 'done') return false
+  return book.trials.some(({ outcome }) => outcome.kind === 'measured' && outcome.variant.digest === built.digest)
 }
 
 /** Never where a compressed variant holds already: a study whose floor is met is not to take longer. */
@@ -56,36 +75,34 @@ async function mixPrecision(book: TrialBook, context: MendContext, miss: Standin
   const ranking = await rankingOf(context, miss)
   if (typeof ranking === 'string') return [ranking]
   const { always, most } = sizesOf(ranking)
-  const fared = (size: number): Promise<Fared> =>
-    attempt(
-      book,
-      context,
-      withLayersInFloat(
-        recipe,
-        ranking.slice(0, size).map(({ layer }) => layer),
-      ),
-    )
+  const layers = ranking.map(({ layer }) => layer)
+  if (most > 0) await context.onPlanned(mostSizesTried(most))
 
-  let tooFew = always
-  let enough: number | undefined
-  for (let count = 1; enough === undefined; count *= 2) {
-    const size = Math.min(always + count, most)
-    if (size <= tooFew)
-      return [`no number of layers in float that was worth trying lets ${labelOf(recipe)} meet the floor`]
-    const answer = await fared(size)
-    if (answer === 'not tried') return [`${context.budget.ended} with ${tooFew} layers of ${labelOf(recipe)} in float`]
-    if (answer === 'beyond') return []
-    if (answer === 'holds') enough = size
+  let tooFew = Math.max(0, always - 1)
+  /** That many hold, or are beyond: what is wanted is below. */
+  let end = most + 1
+  let held = false
+  let added = always > 0 ? 0 : 1
+  let size = Math.min(always + added, most)
+  while (tooFew < size && size < end) {
+    const fared = await attempt(book, context, withLayersInFloat(recipe, layers.slice(0, size)))
+    if (fared === 'not tried') break
+    if (fared === 'holds' || (fared === 'beyond' && !held)) end = size
     else tooFew = size
+    held ||= fared === 'holds'
+    added = Math.max(1, 2 * added)
+    size = end <= most ? Math.floor((tooFew + end) / 2) : Math.min(always + added, most)
   }
-  while (enough - tooFew > 1) {
-    const size: number = Math.floor((enough + tooFew) / 2)
-    const answer = await fared(size)
-    if (answer === 'not tried') break
-    if (answer === 'holds') enough = size
-    else tooFew = size
-  }
-  return []
+  if (held) return []
+  const label = labelOf(recipe)
+  if (context.budget.isSpent()) return [`${context.budget.ended} before enough layers of ${label} were in float`]
+  const within = end <= most ? ' within the other constraints' : ''
+  return [`no number of layers in float that was worth trying lets ${label} meet the floor${within}`]
+}
+
+/** Doubling up to `most`, and halving what is between the last two. */
+function mostSizesTried(most: number): number {
+  return 2 * Math.ceil(Math.log2(most)) + 2
 }
 
 /** From the store where it is known: milliseconds differ from run to run, and a study that goes on must not turn round. */
@@ -97,7 +114,8 @@ async function rankingOf(
   if (known !== undefined) return known
   if (budget.isSpent()) return `${budget.ended} before the layers were ranked`
   await ports.onEvent({ kind: 'step', what: `ranking the layers of ${labelOf(trial.recipe)}` })
-  const ranked = await ports.lab.rankLayers(trial.recipe, signal)
+  // The other half is for what the ranking is good for.
+  const ranked = await ports.lab.rankLayers(trial.recipe, budget.leftMs() / 2, signal)
   if (ranked.kind === 'failed') {
     if (ranked.reason === 'no-space') throw stepError('the layers could not be ranked', ranked)
     return `the layers of ${labelOf(trial.recipe)} could not be ranked: ${ranked.message}`

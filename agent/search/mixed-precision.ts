@@ -50,7 +50,8 @@ const BIAS_SAMPLES = 100
  */
 export function sizesOf(ranking: readonly LayerSensitivity[]): { readonly always: number; readonly most: number } {
   const timed = ranking.filter(({ lostMs }) => lostMs !== null).length
-  return { always: fasterInFloat(ranking), most: Math.min(timed, ranking.length - 1) }
+  const most = Math.max(0, Math.min(timed, ranking.length - 1))
+  return { always: Math.min(fasterInFloat(ranking), most), most }
 }
 
 function withLabel({ label }: Recipe, what: string): { readonly label?: string } {

@@ -20,7 +20,7 @@ beforeAll(async () => {
 })
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
 
-function rank(passes: Recipe['passes']) {
+function rank(passes: Recipe['passes'], maxDurationMs?: number) {
   return runner.run<'rank-layers'>(
     {
       kind: 'rank-layers',
@@ -32,23 +32,26 @@ function rank(passes: Recipe['passes']) {
       samples: 64,
       effort: { minDurationMs: 0, maxDurationMs: 50 },
       calibrationThreads: 1,
+      ...(maxDurationMs !== undefined && { maxDurationMs }),
     },
     { timeoutMs: 60_000 },
     AbortSignal.timeout(90_000),
   )
 }
 
+const STATIC: Recipe['passes'] = [
+  { pass: 'fold-batch-norm' },
+  {
+    pass: 'quantize-static',
+    activations: { type: 'uint8' },
+    weights: { type: 'int8', perChannel: true, reducedRange: false },
+    calibration: { method: 'minmax', samples: 10 },
+    exclude: [],
+  },
+]
+
 it('ranks every layer of a network by noise and by the milliseconds that float would cost', async () => {
-  const ranked = await rank([
-    { pass: 'fold-batch-norm' },
-    {
-      pass: 'quantize-static',
-      activations: { type: 'uint8' },
-      weights: { type: 'int8', perChannel: true, reducedRange: false },
-      calibration: { method: 'minmax', samples: 10 },
-      exclude: [],
-    },
-  ])
+  const ranked = await rank(STATIC)
 
   if (ranked.kind === 'failed') throw new Error(ranked.message)
   const { layers } = ranked.value
@@ -63,6 +66,17 @@ it('ranks every layer of a network by noise and by the milliseconds that float w
   }
   // Those that were not timed come last.
   expect(layers.slice(timed.length).every(({ lostMs }) => lostMs === null)).toBe(true)
+})
+
+it('ranks by noise alone where there is no time to time layers', async () => {
+  const ranked = await rank(STATIC, 0)
+
+  if (ranked.kind === 'failed') throw new Error(ranked.message)
+  const { layers } = ranked.value
+  expect(layers).toHaveLength(16)
+  expect(layers.every(({ lostMs }) => lostMs === null)).toBe(true)
+  const harms = layers.map(({ klDivergence }) => klDivergence ?? 0)
+  expect(harms).toEqual([...harms].sort((a, b) => b - a))
 })
 
 it('refuses a recipe that quantizes nothing', async () => {

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import type { Lab, Measured } from '../../../agent/search/lab.ts'
 import { runStudy } from '../../../agent/search/study.ts'
 import { memoryStudyStore } from '../../../agent/search/study-store.ts'
-import type { StudyInput } from '../../../agent/search/study-types.ts'
+import type { StudyEvent, StudyInput } from '../../../agent/search/study-types.ts'
 import { measurement, RUNTIME, recipe } from '../../support/measurements.ts'
 
 const digestOf = (text: string) => createHash('sha256').update(text).digest('hex')
@@ -102,11 +102,21 @@ function study(overrides: Partial<StudyInput> = {}): StudyInput {
 
 const run = (
   lab: Lab,
-  given: { input?: StudyInput; store?: ReturnType<typeof memoryStudyStore>; now?: () => number } = {},
+  given: {
+    input?: StudyInput
+    store?: ReturnType<typeof memoryStudyStore>
+    now?: () => number
+    onEvent?: (event: StudyEvent) => unknown
+  } = {},
 ) =>
   runStudy(
     given.input ?? study(),
-    { lab, store: given.store ?? memoryStudyStore(), monotonicNow: given.now ?? (() => 0), onEvent: () => undefined },
+    {
+      lab,
+      store: given.store ?? memoryStudyStore(),
+      monotonicNow: given.now ?? (() => 0),
+      onEvent: (event) => void given.onEvent?.(event),
+    },
     new AbortController().signal,
   )
 
@@ -122,6 +132,57 @@ describe('a study whose compressed variants are fast enough and not accurate eno
     expect(asked.tried).toEqual(['int8', 'int8, bias corrected', 'int8, equalized, bias corrected'])
     expect(asked.rankings).toBe(0)
     expect(result.winner?.unresolved.label).toBe('int8, equalized, bias corrected')
+  })
+
+  it('measures no repair that gives the bytes of another', async () => {
+    const { lab, asked } = box({ needed: 1 })
+    const nothingToEqualize: Lab = {
+      ...lab,
+      async build(recipe, signal) {
+        const built = await lab.build(recipe, signal)
+        return built.kind === 'done'
+          ? { ...built, digest: digestOf(`${recipe.label?.replace(', equalized', '')}`) }
+          : built
+      },
+    }
+
+    await run(nothingToEqualize)
+
+    expect(asked.tried).toEqual(['int8', 'int8, bias corrected', ...mixed('int8', 1)])
+  })
+
+  it('says how many trials there may be, for each stage anew', async () => {
+    const { lab } = box({ needed: 6, layers: ranking(40) })
+    const events: StudyEvent[] = []
+
+    const result = await run(lab, { onEvent: (event) => events.push(event) })
+
+    const planned = events.flatMap((event) => (event.kind === 'planned' ? [event.trials] : []))
+    // fp32 and int8; two repairs; then 1, 2, 4 … 32, 39 and what is between two of these.
+    expect(planned).toEqual([2, 4, 4 + 14])
+    expect(result.trials.length).toBeLessThanOrEqual(18)
+  })
+
+  it('gives the ranking half of what is left of the budget', async () => {
+    let clockMs = 0
+    const limits: number[] = []
+    const { lab } = box({ needed: 1 })
+    const timed: Lab = {
+      ...lab,
+      measure(...args) {
+        clockMs += 5000
+        return lab.measure(...args)
+      },
+      rankLayers(recipe, maxDurationMs, signal) {
+        limits.push(maxDurationMs)
+        return lab.rankLayers(recipe, maxDurationMs, signal)
+      },
+    }
+
+    await run(timed, { now: () => clockMs })
+
+    // fp32, int8 and two repairs were measured.
+    expect(limits).toEqual([20_000])
   })
 
   it('doubles the layers in float until the floor is met, then looks for the least that meet it', async () => {
@@ -140,18 +201,36 @@ describe('a study whose compressed variants are fast enough and not accurate eno
   it('leaves those in float in any case that are faster there', async () => {
     const { lab, asked } = box({ needed: 4, layers: ranking(40, 3) })
     await run(lab)
-    expect(asked.tried.slice(3)).toEqual(mixed('int8', 4))
+    expect(asked.tried.slice(3)).toEqual(mixed('int8', 3, 4))
   })
 
-  it('ends where float costs more time than there is', async () => {
+  it('leaves no others in float where those are enough', async () => {
+    const { lab, asked } = box({ needed: 3, layers: ranking(40, 3) })
+    const result = await run(lab)
+    expect(asked.tried.slice(3)).toEqual(mixed('int8', 3))
+    expect(result.winner?.unresolved.label).toBe('int8, 3 layers in float')
+  })
+
+  it('looks between too few and too slow', async () => {
+    // 0.3 + 6 × 0.03 times fp32's 2 ms is within the budget of 1 ms, and so is 5; 8 is not.
+    const { lab, asked } = box({ needed: 5, ratioPerLayer: 0.03 })
+
+    const result = await run(lab)
+
+    expect(asked.tried.slice(3)).toEqual(mixed('int8', 1, 2, 4, 8, 6, 5))
+    expect(result.winner?.unresolved.label).toBe('int8, 5 layers in float')
+  })
+
+  it('ends where float costs more time than there is, and says so', async () => {
     const { lab, asked } = box({ needed: 30, ratioPerLayer: 0.08 })
 
     const result = await run(lab)
 
-    // With 4 layers in float it takes 0.62 times fp32's 2 ms: over the budget of 1 ms.
-    expect(asked.tried.slice(3)).toEqual(mixed('int8', 1, 2, 4))
+    // With 3 layers in float it takes 0.54 times fp32's 2 ms: over the budget of 1 ms.
+    expect(asked.tried.slice(3)).toEqual(mixed('int8', 1, 2, 4, 3))
     expect(result.verdict).toBe('infeasible')
     expect(result.trials.at(-1)?.losses.map(({ reason }) => reason)).toEqual(['too-slow', 'accuracy-below-floor'])
+    expect(result.reasons.join()).toMatch(/no number of layers .* meet the floor within the other constraints/)
   })
 
   it('ends with all layers that matter in float, and says so', async () => {
@@ -213,7 +292,7 @@ describe('a study whose compressed variants are fast enough and not accurate eno
   it('goes on where it was killed, without ranking again', async () => {
     const store = memoryStudyStore()
     const first = box({ needed: 6 })
-    let left = 5
+    let left = 7
     const dying: Lab = {
       ...first.lab,
       build(...args) {
@@ -246,7 +325,7 @@ describe('a study whose compressed variants are fast enough and not accurate eno
     const result = await run(slow, { now: () => clockMs })
 
     expect(asked.tried.slice(3)).toEqual(mixed('int8', 1))
-    expect(result.reasons.join()).toMatch(/search budget of 60 s ended with 1 layers? of int8 in float/)
+    expect(result.reasons.join()).toMatch(/search budget of 60 s ended before enough layers of int8 were in float/)
   })
 
   it('keeps its result where the layers cannot be ranked, with the reason', async () => {

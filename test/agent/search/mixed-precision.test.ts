@@ -69,6 +69,7 @@ describe('the number of layers to leave in float', () => {
 
   it('is never all of them', () => {
     expect(sizesOf([layer(1, 2), layer(1, 2)])).toEqual({ always: 0, most: 1 })
-    expect(sizesOf([])).toEqual({ always: 0, most: -1 })
+    expect(sizesOf([layer(-2, -1), layer(-2, -1)])).toEqual({ always: 1, most: 1 })
+    expect(sizesOf([])).toEqual({ always: 0, most: 0 })
   })
 })
