@@ -1,4 +1,4 @@
-import type { LayerSensitivity, Recipe } from '@edgefit/shared/model'
+import { type LayerSensitivity, type Recipe, recipeDigest } from '@edgefit/shared/model'
 import type { StudyBudget } from './budget.ts'
 import { hasLayerPass, repairedRecipes, sizesOf, withLayersInFloat } from './mixed-precision.ts'
 import { stepError } from './step-error.ts'
@@ -42,10 +42,10 @@ export async function mendAccuracy(book: TrialBook, context: MendContext): Promi
 /** Whether `recipe` gives the bytes of an earlier trial, as one that equalizes does where a model has nothing to equalize. */
 async function isKnownVariant(
   book: TrialBook,
-  { ports, budget, signal }: MendContext,
+  { study, ports, budget, signal }: MendContext,
   recipe: Recipe,
 ): Promise<boolean> {
-  if (budget.isSpent()) return false
+  if (budget.isSpent() || (await ports.store.finished(study.key)).has(recipeDigest(recipe))) return false
   await ports.onEvent({ kind: 'step', what: `building ${labelOf(recipe)}` })
   // What comes of a recipe that cannot be built is for its trial to say.
   const built = await ports.lab.build(recipe, signal).catch(() => undefined)
@@ -76,6 +76,7 @@ async function mixPrecision(book: TrialBook, context: MendContext, miss: Standin
   if (typeof ranking === 'string') return [ranking]
   const { always, most } = sizesOf(ranking)
   const layers = ranking.map(({ layer }) => layer)
+  const label = labelOf(recipe)
   if (most > 0) await context.onPlanned(mostSizesTried(most))
 
   let tooFew = Math.max(0, always - 1)
@@ -86,7 +87,9 @@ async function mixPrecision(book: TrialBook, context: MendContext, miss: Standin
   let size = Math.min(always + added, most)
   while (tooFew < size && size < end) {
     const fared = await attempt(book, context, withLayersInFloat(recipe, layers.slice(0, size)))
-    if (fared === 'not tried') break
+    if (fared === 'not tried') {
+      return held ? [] : [`${context.budget.ended} before enough layers of ${label} were in float`]
+    }
     if (fared === 'holds' || (fared === 'beyond' && !held)) end = size
     else tooFew = size
     held ||= fared === 'holds'
@@ -94,8 +97,6 @@ async function mixPrecision(book: TrialBook, context: MendContext, miss: Standin
     size = end <= most ? Math.floor((tooFew + end) / 2) : Math.min(always + added, most)
   }
   if (held) return []
-  const label = labelOf(recipe)
-  if (context.budget.isSpent()) return [`${context.budget.ended} before enough layers of ${label} were in float`]
   const within = end <= most ? ' within the other constraints' : ''
   return [`no number of layers in float that was worth trying lets ${label} meet the floor${within}`]
 }
