@@ -18,7 +18,7 @@ import { applyRecipe } from '../search/apply-recipe.ts'
 import { type LabLimits, PASS_COMPARISON } from '../search/child-lab.ts'
 import { type FitInput, fitModel } from '../search/fit.ts'
 import { memoryStudyStore } from '../search/study-store.ts'
-import type { StudyEvent, StudyResult } from '../search/study-types.ts'
+import type { StudyEvent, Winner } from '../search/study-types.ts'
 import { planData } from './plan-data.ts'
 
 export interface OptimizeOptions {
@@ -54,13 +54,13 @@ export async function optimize(
   ports: OptimizePorts,
   signal: AbortSignal,
 ): Promise<OptimizeReport> {
-  const { modelPath, npzPath, outDir, wanted } = options
+  const { modelPath, npzPath, outDir } = options
   const workDir = join(outDir, '.edgefit-work')
   await mkdir(outDir, { recursive: true })
   await rm(workDir, { recursive: true, force: true })
   await mkdir(workDir, { recursive: true })
   try {
-    const recipe = wanted.kind === 'recipe' ? await readRecipe(wanted.recipePath) : undefined
+    const wanted = await readWanted(options.wanted)
     const source = {
       path: modelPath,
       digest: await digestFile(modelPath, signal),
@@ -68,7 +68,7 @@ export async function optimize(
     }
     const dataset = { dir: join(workDir, 'dataset'), digest: await digestFile(npzPath, signal) }
     const { split, count, task } = await planData(
-      { ...options, trains: recipe !== undefined && trainsWeights(recipe.passes) },
+      { ...options, trains: wanted.kind === 'recipe' && trainsWeights(wanted.recipe.passes) },
       dataset.dir,
       signal,
     )
@@ -77,16 +77,16 @@ export async function optimize(
     const base = { source, dataset, split, task, workDir, latencyDir: ports.latencyDir, profile: ports.profile }
     const { runner, limits, now, monotonicNow, onEvent, onProgress } = ports
     const shared = { runner, limits, now, monotonicNow, onEvent, onProgress }
-    const result: StudyResult =
-      recipe === undefined && wanted.kind === 'search'
+    const result =
+      wanted.kind === 'search'
         ? await fitModel(
             { ...base, objective: wanted.objective, budgetMs: wanted.budgetS * 1000 },
             { ...shared, store: memoryStudyStore() },
             signal,
           )
-        : await applyRecipe({ ...base, recipe: recipe as Recipe }, shared, signal)
+        : await applyRecipe({ ...base, recipe: wanted.recipe }, shared, signal)
 
-    const compared = await comparedPasses(result.winner, base, ports, signal)
+    const { winner } = result
     const report: OptimizeReport = {
       schemaVersion: 1,
       source: { digest: source.digest, sizeBytes: source.sizeBytes },
@@ -95,51 +95,80 @@ export async function optimize(
       objective: wanted.kind === 'search' ? wanted.objective : null,
       verdict: wanted.kind === 'recipe' ? 'applied' : result.verdict,
       baseline: result.baseline,
-      winner: result.winner && {
-        recipe: result.winner.recipe,
-        unresolvedRecipe: result.winner.unresolved,
-        digest: result.winner.digest,
-        measurement: result.winner.measurement,
-        passes: compared.passes,
+      winner: winner && {
+        recipe: winner.recipe,
+        unresolvedRecipe: winner.unresolved,
+        digest: winner.digest,
+        measurement: winner.measurement,
+        passes: [...winner.passes],
       },
       trials: [...result.trials],
-      reasons: [...result.reasons, ...compared.reasons],
+      reasons: [...result.reasons],
     }
-    await writeResults(outDir, result, report)
-    return report
+    // Whatever becomes of the comparison, what was found is not lost.
+    await writeVariant(outDir, winner)
+    await writeReport(outDir, report)
+    if (winner === null || report.winner === null || !isToCompare(winner)) return report
+
+    const { passes, reasons } = await comparedPasses(winner, base, ports, signal)
+    const compared: OptimizeReport = {
+      ...report,
+      winner: { ...report.winner, passes },
+      reasons: [...report.reasons, ...reasons],
+    }
+    await writeReport(outDir, compared)
+    return compared
   } finally {
     await rm(workDir, { recursive: true, force: true })
   }
 }
 
+type Wanted =
+  | Extract<OptimizeOptions['wanted'], { readonly kind: 'search' }>
+  | { readonly kind: 'recipe'; readonly recipe: Recipe }
+
+async function readWanted(wanted: OptimizeOptions['wanted']): Promise<Wanted> {
+  if (wanted.kind === 'search') return wanted
+  const { recipePath: path } = wanted
+  return {
+    kind: 'recipe',
+    recipe: parseJsonWith(Recipe, await readFile(path, 'utf8'), path, 'RECIPE_INVALID'),
+  }
+}
+
+/** A recipe that was applied has been compared; training takes too long to do it twice. */
+function isToCompare({ passes, recipe }: Winner): boolean {
+  return passes.some(({ latencyP50Ms }) => latencyP50Ms === null) && !trainsWeights(recipe.passes)
+}
+
 /** What each pass of a search's winner did to outputs and latency; where that fails, the rest of the report stands. */
 async function comparedPasses(
-  winner: StudyResult['winner'],
+  { passes, recipe }: Winner,
   { source, dataset, split, workDir, profile }: Omit<FitInput, 'objective' | 'budgetMs'>,
   { runner, limits, onEvent }: OptimizePorts,
   signal: AbortSignal,
 ): Promise<{ readonly passes: PassReport[]; readonly reasons: readonly string[] }> {
-  const passes = [...(winner?.passes ?? [])]
-  if (winner === null || passes.every(({ latencyP50Ms }) => latencyP50Ms !== null)) return { passes, reasons: [] }
-  // Training takes too long to do it twice.
-  if (trainsWeights(winner.recipe.passes)) return { passes, reasons: [] }
   onEvent({ kind: 'step', what: 'comparing the passes' })
-  const result = await runner.run<'build'>(
-    {
-      kind: 'build',
-      sourcePath: source.path,
-      datasetDir: dataset.dir,
-      split,
-      recipe: winner.recipe,
-      outPath: join(workDir, 'compared.onnx'),
-      compare: PASS_COMPARISON,
-      calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
-    },
-    { timeoutMs: limits.stepTimeoutMs },
-    signal,
-  )
+  const job = {
+    kind: 'build',
+    sourcePath: source.path,
+    datasetDir: dataset.dir,
+    split,
+    recipe,
+    outPath: join(workDir, 'compared.onnx'),
+    compare: PASS_COMPARISON,
+    calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
+  } as const
+  const result = await runner
+    .run<'build'>(job, { timeoutMs: limits.stepTimeoutMs }, signal)
+    .catch((error: unknown) => ({
+      kind: 'failed' as const,
+      message: error instanceof Error ? error.message : String(error),
+    }))
   signal.throwIfAborted()
-  if (result.kind === 'failed') return { passes, reasons: [`the passes could not be compared: ${result.message}`] }
+  if (result.kind === 'failed') {
+    return { passes: [...passes], reasons: [`the passes could not be compared: ${result.message}`] }
+  }
   const { passes: again } = result.value
   return {
     passes: passes.map((pass, index) => {
@@ -150,26 +179,25 @@ async function comparedPasses(
   }
 }
 
-async function readRecipe(path: string): Promise<Recipe> {
-  return parseJsonWith(Recipe, await readFile(path, 'utf8'), path, 'RECIPE_INVALID')
-}
-
 /**
  * Written where there is a winner, beside the report. `--recipe` takes both recipes: the resolved one gives the same bytes
  * anywhere; the unresolved one, which calibrates again, gives them on this class of hardware, and suits other data too.
  */
 export const RESULT_FILES = ['variant.onnx', 'recipe.json', 'recipe.unresolved.json'] as const
 
-async function writeResults(outDir: string, { winner }: StudyResult, report: OptimizeReport): Promise<void> {
+async function writeVariant(outDir: string, winner: Winner | null): Promise<void> {
   const [variantPath = '', recipePath = '', unresolvedPath = ''] = RESULT_FILES.map((name) => join(outDir, name))
   if (winner === null) {
     // What an earlier run left here would be taken for this one's result.
     for (const path of [variantPath, recipePath, unresolvedPath]) await rm(path, { force: true })
-  } else {
-    await copyFile(winner.path, variantPath)
-    await writeFileAtomic(recipePath, jsonDocument(winner.recipe))
-    await writeFileAtomic(unresolvedPath, jsonDocument(winner.unresolved))
+    return
   }
+  await copyFile(winner.path, variantPath)
+  await writeFileAtomic(recipePath, jsonDocument(winner.recipe))
+  await writeFileAtomic(unresolvedPath, jsonDocument(winner.unresolved))
+}
+
+async function writeReport(outDir: string, report: OptimizeReport): Promise<void> {
   await writeFileAtomic(join(outDir, 'report.json'), jsonDocument(report))
 }
 

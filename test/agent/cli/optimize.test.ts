@@ -6,7 +6,8 @@ import { type OptimizeReport, type Profile, Recipe, OptimizeReport as ReportSche
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { optimize, RESULT_FILES } from '../../../agent/cli/optimize.ts'
 import { createChildRunner } from '../../../agent/measure/child.ts'
-import type { JobRunner } from '../../../agent/measure/runner.ts'
+import type { Job, JobKind, JobOf } from '../../../agent/measure/jobs.ts'
+import type { JobResult, JobRunner, RunOptions } from '../../../agent/measure/runner.ts'
 import { DEFAULT_LIMITS } from '../../../agent/search/child-lab.ts'
 import { BREAST_CANCER_MODEL, writeBreastCancerNpz } from '../../support/breast-cancer.ts'
 
@@ -138,4 +139,69 @@ it('writes a recipe in both forms, of which either gives the same bytes, and a r
     expect(durationMs).toBeGreaterThanOrEqual(0)
     expect(latencyP50Ms).toBeGreaterThan(0)
   }
+})
+
+/** No recipe makes a model this small faster: this one counts as if it did. */
+const FASTER = { kind: 'done', value: { latencyRatio: { low: 0.4, ratio: 0.5, high: 0.6 } }, peakRssBytes: 0 }
+
+/** A search that ends after its first recipe, and whose last step, comparing the passes of its winner, fares as told. */
+function search(out: string, comparing: () => Promise<never>, signal: AbortSignal): Promise<OptimizeReport> {
+  let clockMs = 0
+  const failing: JobRunner = {
+    run<Kind extends JobKind>(job: JobOf<Kind>, ...rest: [RunOptions, AbortSignal]) {
+      const asked: Job = job
+      if (asked.kind === 'build' && asked.outPath.endsWith('compared.onnx')) return comparing()
+      if (job.kind === 'measure-against') return Promise.resolve(FASTER as unknown as JobResult<Kind>)
+      return runner.run<Kind>(job, ...rest)
+    },
+  }
+  return optimize(
+    {
+      modelPath: BREAST_CANCER_MODEL,
+      npzPath: join(folder, 'data.npz'),
+      outDir: join(folder, out),
+      task: undefined,
+      seed: 0,
+      wanted: {
+        kind: 'search',
+        // fp32 is larger than that.
+        objective: { latencyP90Ms: 1000, sizeBytes: 7000, minimize: 'size' },
+        budgetS: 1,
+      },
+    },
+    {
+      runner: failing,
+      limits,
+      profile,
+      latencyDir: join(folder, 'latency'),
+      now: () => 0,
+      monotonicNow: () => clockMs,
+      onEvent(event) {
+        if (event.kind === 'trial' && event.trial.id === 1) clockMs = 10_000
+      },
+      onProgress: () => undefined,
+    },
+    signal,
+  )
+}
+
+async function writtenReport(out: string): Promise<OptimizeReport> {
+  expect(await readdir(join(folder, out))).toEqual(expect.arrayContaining([...RESULT_FILES, 'report.json']))
+  return ReportSchema.parse(JSON.parse(await readFile(join(folder, out, 'report.json'), 'utf8')))
+}
+
+it('keeps what a search found whatever becomes of the comparison of its passes, and says where that failed', async () => {
+  let before: OptimizeReport | undefined
+  const comparing = async () => {
+    before = await writtenReport('uncompared')
+    throw new Error('no worker')
+  }
+
+  const report = await search('uncompared', comparing, AbortSignal.timeout(170_000))
+
+  expect(before?.verdict).toBe('met')
+  expect(report.winner?.passes).toMatchObject([{ pass: 'quantize-dynamic', latencyP50Ms: null }])
+  const reasons = [...(before?.reasons ?? []), 'the passes could not be compared: no worker']
+  expect(report).toEqual({ ...before, reasons })
+  expect(await writtenReport('uncompared')).toEqual(report)
 })
