@@ -5,6 +5,7 @@ import { encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { PassResult } from '../pass-report.ts'
 import { applyStatic } from '../quantize-static/apply-static.ts'
 import type { OpenSession } from '../runtime-port.ts'
+import { simplify } from '../simplify.ts'
 import { quantizationAware } from './quantized/quantization-aware.ts'
 import type { Numbers } from './run-step.ts'
 import { type StampedFile, stampedFile } from './stamped-file.ts'
@@ -47,8 +48,9 @@ export interface TrainingContext {
  *
  * @throws EdgefitError what `train` throws; DATASET_INVALID when there is nothing to train on.
  */
-export async function applyFineTune(model: Model, pass: FineTunePass, context: TrainingContext): Promise<PassResult> {
+export async function applyFineTune(given: Model, pass: FineTunePass, context: TrainingContext): Promise<PassResult> {
   const { pass: _, ...training } = pass
+  const model = simplify(given)
   const trainee = { model, trainable: trainableWeights(model, pass.trainable) }
   const trained = await trainWith(trainee, training, (weights) => withWeights(model, weights), context)
   return { model: withWeights(model, trained.weights), notes: notesOn(trained) }

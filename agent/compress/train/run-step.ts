@@ -1,3 +1,4 @@
+import { EdgefitError } from '@edgefit/shared'
 import { encodeModel } from '@edgefit/shared/onnx'
 import type { FeedTensor, OpenSession } from '../runtime-port.ts'
 import type { TrainingPlan } from './plan.ts'
@@ -45,7 +46,11 @@ export interface StepRunner {
   release(): Promise<void>
 }
 
-/** Loads the graph of a step. */
+/**
+ * Loads the graph of a step.
+ *
+ * @throws EdgefitError with an update, RECIPE_INVALID when the teacher's answers are of other shapes than the model's.
+ */
 export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, ports: StepPorts): Promise<StepRunner> {
   const session = await ports.openSession(encodeModel(step.model), {
     graphOptimization: 'all',
@@ -60,8 +65,22 @@ export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, 
     return {
       ...(await ports.data.feeds(indices)),
       ...(labels && { [labels.name]: labelFeed(labels, await ports.data.labels(indices), step.classes) }),
-      ...Object.fromEntries(Object.entries((await ports.teacher?.(indices)) ?? {}).filter(([name]) => taken.has(name))),
+      ...taught((await ports.teacher?.(indices)) ?? {}),
     }
+  }
+
+  function taught(answers: TeacherFeeds): TeacherFeeds {
+    const wanted = Object.entries(answers).filter(([name]) => taken.has(name))
+    for (const [name, { dims }] of wanted) {
+      const own = step.inputs.find((input) => input.name === name)?.dims ?? []
+      if (own.join() === dims.join()) continue
+      throw new EdgefitError(
+        `the teacher does not fit the model: for ${name} it gives [${dims.join(', ')}], where the model has ` +
+          `[${own.join(', ')}]; give a teacher for the same classes, and hints between values of the same shape`,
+        { code: 'RECIPE_INVALID', details: { input: name, teacher: dims, model: own } },
+      )
+    }
+    return Object.fromEntries(wanted)
   }
 
   return {

@@ -1,5 +1,13 @@
 import { EdgefitError } from '@edgefit/shared'
-import { editGraph, encodeModel, type Model } from '@edgefit/shared/onnx'
+import {
+  editGraph,
+  encodeModel,
+  freeInputs,
+  type Graph,
+  indexGraph,
+  type Model,
+  type ValueInfo,
+} from '@edgefit/shared/onnx'
 import type { FeedTensor, OpenSession, OutputTensor } from '../runtime-port.ts'
 import type { Teacher } from './run-step.ts'
 import { type StampedFile, writtenWhereItFits } from './stamped-file.ts'
@@ -29,7 +37,8 @@ export interface TeacherAnswers {
  * A teacher that is asked once: its scores of all samples are computed at the first question of the first run, kept, and
  * looked up from then on.
  *
- * @throws EdgefitError DATASET_MISMATCH when its answers are no rows of scores; what the runtime throws.
+ * @throws EdgefitError DATASET_MISMATCH when its answers are no rows of scores; RECIPE_INVALID when it takes other inputs
+ * than the samples are; what the runtime throws.
  */
 export async function knowingTeacher(options: TeacherOptions): Promise<Teacher> {
   const { scores, width } = (await options.cache?.read()) ?? (await askedOnce(options))
@@ -73,6 +82,7 @@ async function askedOnce(options: TeacherOptions): Promise<TeacherAnswers> {
  * A teacher that is asked for every batch: intermediate values of all samples would fill the disk.
  *
  * @param hints what is asked, by value of the student; `from` is the teacher's value of the same shape
+ * @throws EdgefitError RECIPE_INVALID when it has no such value, or takes other inputs than the samples are.
  */
 export async function presentTeacher(
   options: TeacherOptions,
@@ -94,11 +104,50 @@ export async function presentTeacher(
   return Object.assign(ask, { release: () => session.release() })
 }
 
-async function sessionFor({ model, openSession, threads }: TeacherOptions, values: readonly string[]) {
+async function sessionFor(
+  { model, data, batch, openSession, threads }: TeacherOptions,
+  values: readonly string[],
+): ReturnType<OpenSession> {
+  for (const value of values) requireValue(model.graph, value)
   const outputs = [...new Set(values)].map((name) => ({ name }))
   const editor = editGraph({ ...model.graph, outputs })
   editor.prune()
-  return await openSession(encodeModel({ ...model, graph: editor.build() }), { graphOptimization: 'all', threads })
+  const graph = editor.build()
+  const inputs = freeInputs(graph)
+  const feeds = await data.feeds(Array.from({ length: Math.min(batch, data.count) }, (_, at) => at))
+  for (const input of inputs) requireFeed(input, feeds[input.name])
+  const session = await openSession(encodeModel({ ...model, graph }), { graphOptimization: 'all', threads })
+  const taken = new Set(inputs.map(({ name }) => name))
+  return {
+    run: (given) => session.run(Object.fromEntries(Object.entries(given).filter(([name]) => taken.has(name)))),
+    release: () => session.release(),
+  }
+}
+
+function requireValue(graph: Graph, value: string): void {
+  const index = indexGraph(graph)
+  if (index.producer(value) !== undefined || index.isGraphInput(value)) return
+  throw new EdgefitError(`the teacher has no value "${value}"; name one of its values in "from" of the hint`, {
+    code: 'RECIPE_INVALID',
+    details: { value },
+  })
+}
+
+function requireFeed({ name, type }: ValueInfo, feed: FeedTensor | undefined): void {
+  if (feed === undefined) {
+    throw new EdgefitError(
+      `the teacher takes an input "${name}", which the model trained does not have; give a teacher with the same inputs`,
+      { code: 'RECIPE_INVALID', details: { input: name } },
+    )
+  }
+  const dims = type?.kind === 'tensor' ? type.shape : undefined
+  const fits = (dim: unknown, at: number): boolean => typeof dim !== 'number' || dim === feed.dims[at]
+  if (dims === undefined || (dims.length === feed.dims.length && dims.every(fits))) return
+  throw new EdgefitError(
+    `the teacher takes [${dims.map((dim) => dim ?? '?').join(', ')}] as "${name}", and a batch of samples is ` +
+      `[${feed.dims.join(', ')}]; give a teacher with the same inputs, or set "batch" to what it is fixed to`,
+    { code: 'RECIPE_INVALID', details: { input: name, teacher: dims, samples: feed.dims } },
+  )
 }
 
 function floatsOf(output: OutputTensor | undefined, value: string): Float32Array {

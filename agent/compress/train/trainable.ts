@@ -57,7 +57,7 @@ function lastLayers(layers: readonly WeightedLayer[], count: number): readonly W
   return first === undefined ? layers : layers.slice(first)
 }
 
-/** Operator → position of a parameter, whether it decays, and its axis of output channels. */
+/** Operator → position of a parameter, whether it decays, and its axis of output channels; negative from the end. */
 const PARAMETERS: Readonly<Record<string, readonly { at: number; decays: boolean; axis: number }[]>> = {
   Conv: [
     { at: 1, decays: true, axis: 0 },
@@ -71,7 +71,10 @@ const PARAMETERS: Readonly<Record<string, readonly { at: number; decays: boolean
     { at: 1, decays: true, axis: 1 },
     { at: 2, decays: false, axis: 0 },
   ],
-  MatMul: [{ at: 1, decays: true, axis: 1 }],
+  MatMul: [
+    { at: 0, decays: true, axis: -2 },
+    { at: 1, decays: true, axis: -1 },
+  ],
   LayerNormalization: [
     { at: 1, decays: false, axis: 0 },
     { at: 2, decays: false, axis: 0 },
@@ -92,7 +95,9 @@ function weightsOf(index: GraphIndex, node: Node): readonly TrainableWeight[] {
     const weight = floatInitializer(index, node.inputs[at])
     if (weight === undefined) return []
     const transposed = node.opType === 'Gemm' && at === 1 && intAttribute(node, 'transB', 0) !== 0
-    return [{ ...weight, decays, channelAxis: transposed ? 0 : Math.min(axis, weight.dims.length - 1) }]
+    const rank = weight.dims.length
+    const channelAxis = transposed ? 0 : Math.min(axis < 0 ? Math.max(0, rank + axis) : axis, rank - 1)
+    return [{ ...weight, decays, channelAxis }]
   })
 }
 

@@ -25,6 +25,9 @@ const AXES_AS_INPUT = 18
  * DequantizeLinear on their way, with scales computed from them in the graph by the rule that the quantized model's come
  * from. Biases stay as they are: int32 leaves nothing to learn.
  *
+ * Least scales leave the bias out, which changes while training: where a channel's bias is so large beside its weights
+ * that int32 would not hold it, the exported model has a larger scale than training saw.
+ *
  * @param scales receives the names of the computed scales, through which no gradient is meant to flow
  */
 export function fakeQuantizer(opset: number, scales: Set<string>): LayerQuantizer {

@@ -126,10 +126,15 @@ const SQUASHED_BY: Readonly<Record<Loss['kind'], readonly string[]>> = {
   'mean-squared-error': [],
 }
 
+/** These hand on the numbers they get: what is behind them may be squashed all the same. */
+const HANDING_ON: ReadonlySet<string> = new Set('Cast Dropout Flatten Identity Reshape Squeeze Unsqueeze'.split(' '))
+
 /** The model's first output, or what it squashes. */
 export function scoresOf({ nodes, outputs }: Graph, { kind }: Pick<Loss, 'kind'>): string {
   const output = outputs[0]?.name ?? ''
-  const producer = nodes.find((node) => node.outputs.includes(output))
+  const producerOf = (value: string): Node | undefined => nodes.find((node) => node.outputs[0] === value)
+  let producer = producerOf(output)
+  while (producer !== undefined && HANDING_ON.has(producer.opType)) producer = producerOf(producer.inputs[0] ?? '')
   return producer !== undefined && SQUASHED_BY[kind].includes(producer.opType) ? (producer.inputs[0] ?? '') : output
 }
 

@@ -71,13 +71,15 @@ function power(request: GradientRequest): readonly (string | undefined)[] {
   const { node, emit } = request
   const [x = '', p = ''] = node.inputs
   const fixed = constantNumber(request.constant(p))
-  return broadcasting(request, ({ g, at, y, mul, sub, pow, log, where, greater }) => {
+  return broadcasting(request, ({ g, at, y, mul, sub, pow, log, where, greater, equal }) => {
     if (at === 1) return mul(mul(g, y), where(greater(x, 0), log(where(greater(x, 0), x, 1)), 0))
     if (fixed === 2) return mul(g, mul(2, x))
+    if (fixed === 0) return mul(g, 0)
     // An exponent may be an integer.
     const exponent = fixed ?? castToFloat(emit, p)
-    const lower = typeof exponent === 'number' ? exponent - 1 : sub(exponent, 1)
-    return mul(g, mul(exponent, pow(x, lower)))
+    if (typeof exponent === 'number') return mul(g, mul(exponent, pow(x, exponent - 1)))
+    // x⁰ is 1 for every x, also for 0, where the formula divides by it.
+    return mul(g, where(equal(exponent, 0), 0, mul(exponent, pow(x, sub(exponent, 1)))))
   })
 }
 

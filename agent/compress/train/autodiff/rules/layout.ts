@@ -1,4 +1,12 @@
-import { intAttribute, intsAttribute, intsValue, intValue, type Node, stringAttribute } from '@edgefit/shared/onnx'
+import {
+  asFloat32,
+  intAttribute,
+  intsAttribute,
+  intsValue,
+  intValue,
+  type Node,
+  stringAttribute,
+} from '@edgefit/shared/onnx'
 import type { Emitter } from '../emitter.ts'
 import type { GradientRequest, GradientRule, GradientRules } from '../gradient-rule.ts'
 import { positiveAxis } from './axes.ts'
@@ -93,10 +101,16 @@ function tile(request: GradientRequest): ReturnType<GradientRule> {
 }
 
 /** Enlarged by a whole factor to the nearest element, each becomes a block. */
-function resize({ node, outputGradients: [g = ''], shapeOf, emit }: GradientRequest): ReturnType<GradientRule> {
+function resize(request: GradientRequest): ReturnType<GradientRule> {
+  const {
+    node,
+    outputGradients: [g = ''],
+    shapeOf,
+    emit,
+  } = request
   const shape = shapeOf(node.inputs[0] ?? '')
   const factors = shapeOf(node.outputs[0] ?? '').map((length, axis) => length / (shape[axis] ?? 1))
-  if (!isBlockwise(node) || !factors.every(Number.isInteger)) {
+  if (!isBlockwise(node) || !factors.every(Number.isInteger) || !isScaledBy(request, factors)) {
     return { refused: 'it does more than repeat elements a whole number of times' }
   }
   const blocks = emit.reshape(
@@ -104,6 +118,17 @@ function resize({ node, outputGradients: [g = ''], shapeOf, emit }: GradientRequ
     shape.flatMap((length, axis) => [length, factors[axis] ?? 1]),
   )
   return [sumOfPairs(emit, blocks, shape.length, 1)]
+}
+
+/** Lengths are rounded down: 2 enlarged by 2.25 are 4, but not in blocks. Where the size is given, so are the factors. */
+function isScaledBy({ node, constant }: GradientRequest, factors: readonly number[]): boolean {
+  const [, , scales = ''] = node.inputs
+  if (scales === '') return true
+  const given = constant(scales)
+  return (
+    given?.dataType === 'FLOAT' &&
+    (given.data.length === 0 || asFloat32(given).every((scale, axis) => scale === factors[axis]))
+  )
 }
 
 /** Whether every place of a block is nearest to the element that the block stands for, however large it is. */

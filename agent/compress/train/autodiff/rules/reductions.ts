@@ -19,6 +19,9 @@ export const reductionRules: GradientRules = {
   ReduceLogSumExp: reduction(({ x, y, g, mul, exp, sub }) => mul(g, exp(sub(x, y)))),
 }
 
+/** Of a single element they are that element. */
+const OF_ONE_THE_SAME: ReadonlySet<string> = new Set(['ReduceSum', 'ReduceMean', 'ReduceMax', 'ReduceMin'])
+
 interface ReductionTerms extends Algebra {
   /** Names of the input, the output, and dL/d(output), the latter two with the reduced axes kept. */
   readonly x: string
@@ -51,7 +54,8 @@ function reduction(gradient: (terms: ReductionTerms) => string): GradientRule {
     const shape = shapeOf(x)
     const axes = reducedAxes(request, shape.length)
     if ('refused' in axes) return axes
-    if (axes.length === 0) return [given]
+    if (axes.length === 0 && OF_ONE_THE_SAME.has(node.opType)) return [given]
+    if (axes.length === 0 && shape.length > 0) return { refused: 'it reduces no axis' }
     const keptShape = shape.map((length, axis) => (axes.includes(axis) ? 1 : length))
     const keeps = intAttribute(node, 'keepdims', 1) !== 0
     const kept = (value: string): string => (keeps ? value : emit.reshape(value, keptShape))

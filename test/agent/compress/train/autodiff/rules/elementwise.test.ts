@@ -67,6 +67,16 @@ const more: Readonly<Record<string, GradientCase>> = {
     inputs: { x: positive('x', [2, 3]) },
     constants: [int64Tensor('p', [3], [1, 3, -2])],
   },
+  'Pow by 0, at 0': {
+    nodes: [op('Pow', 'x p -> y'), op('Add', 'y x -> z')],
+    inputs: { x: floatTensor('x', [3], Float32Array.of(0, 1, -1)) },
+    constants: [floatTensor('p', [], Float32Array.of(0))],
+  },
+  'Pow by 0 among others, at 0': {
+    nodes: [op('Pow', 'x p -> y')],
+    inputs: { x: floatTensor('x', [2], Float32Array.of(0, 2)) },
+    constants: [floatTensor('p', [2], Float32Array.of(0, 3))],
+  },
   'Where by both': {
     nodes: [op('Greater', 'c zero -> condition'), op('Where', 'condition a b -> y')],
     inputs: { c: [2, 3], a: [3], b: [2, 1] },

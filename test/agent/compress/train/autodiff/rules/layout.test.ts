@@ -102,6 +102,10 @@ const refused: Readonly<Record<string, Pick<GradientCase, 'nodes' | 'constants'>
     nodes: [op('Resize', 'x _ _ sizes -> y')],
     constants: [ints('sizes', 1, 4, 3, 3)],
   },
+  'Resize by a factor that is not whole, to a length that is a multiple': {
+    nodes: [op('Resize', 'x _ scales -> y')],
+    constants: [floatTensor('scales', [4], Float32Array.of(1, 1, 2.25, 2))],
+  },
   'Resize between elements': {
     nodes: [op('Resize', 'x _ _ sizes -> y', { mode: stringValue('linear') })],
     constants: [ints('sizes', 1, 4, 4, 4)],

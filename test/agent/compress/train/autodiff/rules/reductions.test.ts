@@ -1,4 +1,4 @@
-import { int64Tensor, intsValue, intValue, type Node, type Tensor } from '@edgefit/shared/onnx'
+import { floatTensor, int64Tensor, intsValue, intValue, type Node, type Tensor } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
 import { modelOf, op } from '../../../support/graphs.ts'
 import { expectGradients } from '../../support/finite-difference.ts'
@@ -56,6 +56,17 @@ describe('reductions', () => {
   it('of no axes hand their input on where the node says so', async () => {
     const nodes = [op('ReduceSum', 'x -> y', { noop_with_empty_axes: intValue(1) })]
     await expectGradients({ nodes, inputs: { x: [2, 3] } })
+  })
+
+  it.each(OPERATORS)('%s of a single number', async (opType) => {
+    const model = { nodes: [op(opType, 'x -> y')], inputs: { x: floatTensor('x', [], Float32Array.of(-1.5)) } }
+    await expectGradients(model)
+  })
+
+  it('that would square what no axis is reduced of are refused', () => {
+    const nodes = [op('ReduceSumSquare', 'x -> y', { noop_with_empty_axes: intValue(1) })]
+    const model = modelOf({ inputs: { x: [2, 3] }, outputs: ['y'], nodes, opset: 18 })
+    expect(gradientModel(model, { seeds: ['y'], targets: ['x'] }).frozen).toHaveLength(1)
   })
 
   it('over computed axes are refused', () => {

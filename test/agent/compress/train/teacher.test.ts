@@ -1,0 +1,120 @@
+import { indexGraph, type Model } from '@edgefit/shared/onnx'
+import { describe, expect, it } from 'vitest'
+import { scoresOf } from '../../../../agent/compress/train/step/build-step.ts'
+import { hintInput, TEACHER_INPUT } from '../../../../agent/compress/train/step/losses.ts'
+import { knowingTeacher, presentTeacher, type TeacherOptions } from '../../../../agent/compress/train/teacher.ts'
+import { train } from '../../../../agent/compress/train/train.ts'
+import { trainableWeights } from '../../../../agent/compress/train/trainable.ts'
+import { modelOf, op, randomTensor } from '../support/graphs.ts'
+import { openSession } from '../support/runtime.ts'
+import { breastCancer, portsOf, SMALL_PLAN, untrainedModel } from './support/breast-cancer-training.ts'
+
+const signal = new AbortController().signal
+const KNOWLEDGE = { kind: 'distillation', temperature: 2, mixing: 1, labelSmoothing: 0 } as const
+
+async function optionsFor(model: Model): Promise<TeacherOptions> {
+  const { training } = await breastCancer()
+  return { model, data: training, openSession, threads: 1, batch: SMALL_PLAN.batch, signal }
+}
+
+/** A teacher of its own making, over `width` features, for `classes`. */
+const stranger = (input: string, dims: readonly (number | string)[], classes: number): Model =>
+  modelOf({
+    inputs: { [input]: dims },
+    outputs: ['y'],
+    nodes: [op('MatMul', `${input} w -> y`)],
+    constants: [randomTensor('w', [Number(dims[1]), classes], 1)],
+  })
+
+function hiddenOf({ graph }: Model): string {
+  return graph.nodes.find(({ opType }) => opType === 'Relu')?.outputs[0] ?? ''
+}
+
+describe('a teacher', () => {
+  it('says of any samples what it said when all were asked', async () => {
+    const options = await optionsFor(await untrainedModel(7))
+    const [knowing, present] = [await knowingTeacher(options), await presentTeacher(options, [])]
+    try {
+      const indices = Array.from({ length: SMALL_PLAN.batch }, (_, at) => (at * 37) % options.data.count)
+      const [known, asked] = [(await knowing(indices))[TEACHER_INPUT], (await present(indices))[TEACHER_INPUT]]
+      expect(known?.dims).toEqual(asked?.dims)
+      for (const [at, value] of [...(known?.data ?? [])].entries())
+        expect(Number(value)).toBeCloseTo(Number(asked?.data[at]), 4)
+    } finally {
+      await present.release()
+    }
+  })
+
+  it('is followed by training without labels, and its intermediate values by hints', async () => {
+    const teacher = await untrainedModel(7)
+    const options = await optionsFor(teacher)
+    const model = await untrainedModel(8)
+    const value = hiddenOf(model)
+    const present = await presentTeacher(options, [{ value, from: value, weight: 1 }])
+    const losses: number[] = []
+    const ports = await portsOf({
+      data: { ...options.data, hasLabels: false },
+      teacher: present,
+      onProgress: ({ loss }) => losses.push(loss),
+    })
+    const plan = { ...SMALL_PLAN, loss: KNOWLEDGE, hints: [{ value, weight: 1 }], learningRate: 0.02 }
+    try {
+      expect(Object.keys(await present([0]))).toEqual([TEACHER_INPUT, hintInput(value)])
+      await train({ model, trainable: trainableWeights(model, plan.trainable) }, plan, ports, signal)
+    } finally {
+      await present.release()
+    }
+    expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2)
+  })
+
+  it('is fed what it takes alone', async () => {
+    const options = await optionsFor(await untrainedModel())
+    const data: TeacherOptions['data'] = {
+      ...options.data,
+      feeds: async (indices) => {
+        const feeds = await options.data.feeds(indices)
+        return { ...feeds, other: { type: 'float32', dims: [indices.length], data: new Float32Array(indices.length) } }
+      },
+    }
+    expect((await (await knowingTeacher({ ...options, data }))([0]))[TEACHER_INPUT]?.dims).toEqual([1, 2])
+  })
+
+  it.each<[string, Model, string]>([
+    ['takes another input', stranger('image', ['n', 30], 2), '"image"'],
+    ['takes another shape', stranger('input', ['n', 31], 2), '[n, 31]'],
+    ['has another fixed batch', stranger('input', [1, 30], 2), '"batch"'],
+  ])('is refused where it %s', async (_, model, words) => {
+    await expect(optionsFor(model).then(knowingTeacher)).rejects.toThrow(
+      expect.objectContaining({ code: 'RECIPE_INVALID', message: expect.stringContaining(words) }),
+    )
+  })
+
+  it('is refused where it lacks the value of a hint', async () => {
+    const hints = [{ value: 'a', from: 'nowhere', weight: 1 }]
+    await expect(optionsFor(await untrainedModel()).then((given) => presentTeacher(given, hints))).rejects.toThrow(
+      expect.objectContaining({ code: 'RECIPE_INVALID', message: expect.stringContaining('"nowhere"') }),
+    )
+  })
+
+  it('is refused where it tells other classes apart, or its value has another shape', async () => {
+    const model = await untrainedModel()
+    const trainee = { model, trainable: trainableWeights(model, { kind: 'all' }) }
+    const plan = { ...SMALL_PLAN, loss: KNOWLEDGE }
+    const foreign = await knowingTeacher(await optionsFor(stranger('input', ['n', 30], 3)))
+    await expect(train(trainee, plan, await portsOf({ teacher: foreign }), signal)).rejects.toThrow(
+      expect.objectContaining({ code: 'RECIPE_INVALID', message: expect.stringContaining('same classes') }),
+    )
+    const value = hiddenOf(model)
+    const from = scoresOf(model.graph, KNOWLEDGE)
+    expect(indexGraph(model.graph).producer(from)).toBeDefined()
+    const present = await presentTeacher(await optionsFor(model), [{ value, from, weight: 1 }])
+    const hinted = { ...SMALL_PLAN, hints: [{ value, from, weight: 1 }] }
+    try {
+      await expect(train(trainee, hinted, await portsOf({ teacher: present }), signal)).rejects.toThrow(
+        expect.objectContaining({ code: 'RECIPE_INVALID', message: expect.stringContaining('same shape') }),
+      )
+    } finally {
+      await present.release()
+    }
+  })
+})
