@@ -3,7 +3,7 @@ import type { JobFailure } from './runner.ts'
 /** Why the parent killed a child. */
 export type KillCause =
   | { readonly cause: 'aborted' }
-  | { readonly cause: 'timeout'; readonly timeoutMs: number }
+  | { readonly cause: 'timeout' | 'stalled'; readonly timeoutMs: number }
   | { readonly cause: 'lock-timeout'; readonly lockPath: string; readonly lockTimeoutMs: number }
   | { readonly cause: 'memory'; readonly peakRssBytes: number; readonly limitBytes: number }
 
@@ -42,6 +42,8 @@ function describeKill(killed: KillCause): [JobFailure['reason'], string] {
       return ['interrupted', 'stopped on request']
     case 'timeout':
       return ['timeout', `not finished within ${seconds(killed.timeoutMs)}`]
+    case 'stalled':
+      return ['timeout', `no progress for ${seconds(killed.timeoutMs)}`]
     case 'lock-timeout':
       return [
         'timeout',

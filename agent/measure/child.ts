@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { EdgefitError, parseWith } from '@edgefit/shared'
 import { describeChildEnd, type KillCause } from './child-end.ts'
-import { JOB_RESULTS, type JobKind, type JobOf, type JobValue } from './jobs.ts'
+import { JOB_RESULTS, type JobKind, type JobOf, type JobProgress, type JobValue } from './jobs.ts'
 import { launchCommand } from './launcher.ts'
 import { ChildMessage } from './messages.ts'
 import { oomKillCount, peakRssBytes, programName } from './process-memory.ts'
@@ -76,6 +76,10 @@ async function runChild<Kind extends JobKind>(
     child.kill('SIGKILL')
   }
   const onAbort = () => kill({ cause: 'aborted' })
+  // How long a build takes is the recipe's business, training has limits of its own: it may just not stand still.
+  const mayTakeLong = job.kind === 'build'
+  const limited = () => setTimeout(() => kill({ cause: mayTakeLong ? 'stalled' : 'timeout', timeoutMs }), timeoutMs)
+  let progress: JobProgress | undefined
   let timer = setTimeout(() => kill({ cause: 'lock-timeout', lockPath, lockTimeoutMs }), lockTimeoutMs)
   const poll = setInterval(() => {
     if (child.pid === undefined) return
@@ -97,11 +101,17 @@ async function runChild<Kind extends JobKind>(
     if (message.type === 'ready') {
       ready = true
       clearTimeout(timer)
-      timer = setTimeout(() => kill({ cause: 'timeout', timeoutMs }), timeoutMs)
+      timer = limited()
       // A child that died meanwhile is reported by its end, not by the failed send.
       child.send(job, () => undefined)
     } else if (message.type === 'progress') {
-      onProgress?.(message.progress)
+      const { stage, fraction } = message.progress
+      if (mayTakeLong && (stage !== progress?.stage || fraction !== progress.fraction)) {
+        clearTimeout(timer)
+        timer = limited()
+      }
+      progress = message.progress
+      onProgress?.(progress)
     } else {
       answer = message
       // All was said. Tearing the runtime down takes time, and has crashed processes after their work was done.

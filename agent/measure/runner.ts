@@ -13,7 +13,7 @@ export interface JobFailure {
 }
 
 export interface RunOptions {
-  /** Counts from the moment the child holds the host's measuring lock. */
+  /** Counts from the moment the child holds the host's measuring lock; for a `build`, from when it last came forward. */
   readonly timeoutMs: number
   readonly onProgress?: (progress: JobProgress) => void
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import type { Recipe } from '@edgefit/shared/model'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { type ChildRunnerOptions, createChildRunner } from '../../../agent/measure/child.ts'
 import type { JobProgress } from '../../../agent/measure/jobs.ts'
@@ -113,6 +114,25 @@ describe('a child process', () => {
 
     expect(result).toMatchObject({ kind: 'failed', reason: 'timeout', message: 'not finished within 0.2 s' })
     expect(workersOfThisTest()).toEqual([])
+  })
+
+  it.each([
+    ['forward', 'came to its end'],
+    ['nowhere', 'no progress for 2 s'],
+  ])('may build for as long as it comes forward: %s', async (sourcePath, message) => {
+    const recipe: Recipe = {
+      schemaVersion: 1,
+      passes: [],
+      runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true },
+    }
+    const split = { seed: 1, calibration: 1, tuning: 1, evaluation: 1 }
+    const result = await (await open()).run<'build'>(
+      { kind: 'build', sourcePath, datasetDir: '', split, recipe, outPath: '', calibrationThreads: 1 },
+      { timeoutMs: 2000 },
+      AbortSignal.timeout(60_000),
+    )
+
+    expect(result).toMatchObject({ kind: 'failed', message })
   })
 
   it('is killed above its memory limit', async () => {

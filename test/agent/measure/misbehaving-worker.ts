@@ -55,7 +55,16 @@ const handlers: JobHandlers = {
     return { inputs: [], outputs: [], runtimeVersion: 'none' }
   },
   'profile-bench': unused,
-  build: unused,
+  /** Reports for 3 s, each time more of its work or the same, and fails. */
+  build: async ({ sourcePath }, report) => {
+    for (let step = 0; step < 15; step += 1) {
+      // Within one stage few reports are sent.
+      if (sourcePath === 'forward') report(step % 2 === 0 ? 'loading' : 'building', step / 15)
+      else report('building', 0.5)
+      await sleep(200)
+    }
+    throw new EdgefitError('came to its end', { code: 'PASS_FAILED' })
+  },
   'tune-runtime': unused,
   'time-operators': unused,
   'measure-solo': unused,
