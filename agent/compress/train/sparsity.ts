@@ -35,7 +35,7 @@ function masksOf(tensors: readonly Float32Array[], share: number): readonly Floa
   const magnitudes = new Float32Array(tensors.reduce((sum, { length }) => sum + length, 0))
   let offset = 0
   for (const values of tensors) for (const value of values) magnitudes[offset++] = Math.abs(value)
-  // A share is rarely exact in binary: 0.3 of 10 is 3.
+  // A share is rarely exact in binary: 0.29 of 100 would be 28.
   const zeros = Math.floor(magnitudes.length * share + 1e-9)
   const limit = zeros === 0 ? -1 : (magnitudes.slice().sort()[zeros - 1] ?? 0)
   let below = 0

@@ -33,6 +33,15 @@ describe('sparsity', () => {
     expect(arrays(magnitudeMasks(equal, 0.5, 'per-layer'))).toEqual({ a: [0, 0, 1, 1] })
   })
 
+  it('takes as many as the share says, to the last', () => {
+    const weights = new Map([['a', Float32Array.from({ length: 100 }, (_, at) => at + 1)]])
+    expect(
+      magnitudeMasks(weights, 0.29, 'per-layer')
+        .get('a')
+        ?.filter((value) => value === 0),
+    ).toHaveLength(29)
+  })
+
   it('knows what an earlier pass removed from a layer that was not empty to begin with', () => {
     const weights = new Map([
       ['pruned', Float32Array.of(0, 2, 0)],

@@ -196,6 +196,40 @@ describe('training that cannot go on', () => {
     expect(trained.notes.join()).toMatch(/halved/)
   })
 
+  it('puts weights back that overflow, before they are looked at', async () => {
+    const looks: boolean[] = []
+    const judge = (weights: ReadonlyMap<string, Float32Array>) => {
+      looks.push([...weights.values()].every((values) => values.every(Number.isFinite)))
+      return Promise.resolve(0.5)
+    }
+    const plan = { ...SMALL_PLAN, learningRate: 1e40, evaluateEvery: 1 }
+    await expect(train(await untrainedModel(), plan, await portsOf({ judge }), signal)).rejects.toThrow(
+      expect.objectContaining({ code: 'PASS_FAILED', message: expect.stringContaining('not finite') }),
+    )
+    expect(looks.length).toBeGreaterThan(1)
+    expect(looks.every(Boolean)).toBe(true)
+  })
+
+  it('writes no more checkpoints than a twentieth of the time allows', async () => {
+    let nowMs = 0
+    const written: number[] = []
+    const checkpoints = {
+      read: () => Promise.resolve(undefined),
+      write: ({ update }: TrainingState) => {
+        written.push(update)
+        nowMs += 5000
+        return Promise.resolve()
+      },
+    }
+    const onProgress = () => {
+      nowMs += 10_000
+    }
+    const ports = await portsOf({ checkpoints, monotonicNow: () => nowMs, onProgress })
+    await train(await untrainedModel(), { ...SMALL_PLAN, updates: 30 }, ports, signal)
+    // Due after 20 s, then after 20 times the 5 s that one takes, and at the end.
+    expect(written).toEqual([3, 13, 23, 30])
+  })
+
   it('refuses labels that are no classes, and a dataset without labels', async () => {
     const { tuning } = await breastCancer()
     const model = await untrainedModel()
