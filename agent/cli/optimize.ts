@@ -57,7 +57,7 @@ export async function optimize(
   const { modelPath, npzPath, outDir } = options
   const workDir = join(outDir, '.edgefit-work')
   await mkdir(outDir, { recursive: true })
-  await rm(workDir, { recursive: true, force: true })
+  // What an interrupted run left lets this one go on: variants go by their recipes, training by its checkpoints.
   await mkdir(workDir, { recursive: true })
   try {
     const wanted = await readWanted(options.wanted)
@@ -119,7 +119,7 @@ export async function optimize(
     await writeReport(outDir, compared)
     return compared
   } finally {
-    await rm(workDir, { recursive: true, force: true })
+    if (!signal.aborted) await rm(workDir, { recursive: true, force: true })
   }
 }
 
