@@ -3,6 +3,7 @@ import { digestBytes, writeFileAtomic } from '@edgefit/shared/artifact'
 import { type PassReport, recipeDigest, trainsWeights } from '@edgefit/shared/model'
 import { describeIo, loadModel, type Model } from '@edgefit/shared/onnx'
 import { type BuildProgress, buildVariant, verifyFusion } from '../compress/index.ts'
+import { calibrationSource } from './calibration-source.ts'
 import type { JobOf } from './jobs.ts'
 import { openSession, optimizedGraphIn } from './ort-session.ts'
 import { passComparison } from './pass-comparison.ts'
@@ -26,7 +27,7 @@ export const build: JobHandlers['build'] = async (job, report) => {
     const variant = await buildVariant({
       source,
       recipe,
-      calibration: { count: samples.count, batch: ([index = 0]) => samples.feeds(index, 1) },
+      calibration: calibrationSource(samples),
       openSession,
       ...(latencyTable && { predictor: createTablePredictor({ ...latencyTable, runtime: recipe.runtime }) }),
       ...(training && { training: training.port }),

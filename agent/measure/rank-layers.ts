@@ -13,6 +13,7 @@ import {
   rankLayers as ranked,
 } from '../compress/index.ts'
 import { type BlockStream, blockStream, measureByTurns } from './by-turns.ts'
+import { calibrationSource } from './calibration-source.ts'
 import type { JobOf } from './jobs.ts'
 import { queryStream } from './latency.ts'
 import { loadModelBytes, openSession } from './ort-session.ts'
@@ -42,13 +43,13 @@ export const rankLayers: JobHandlers['rank-layers'] = async (job, report) => {
   // Whoever wants it to end kills this process.
   const { signal } = new AbortController()
   try {
-    const quantizer = await quantizerOf(job, source, sourceOf(calibration), signal)
+    const quantizer = await quantizerOf(job, source, calibrationSource(calibration), signal)
     if (quantizer.layers.length < 2) return { layers: [] }
     const noise = await layerNoise({
       quantizer,
       classes: job.task.kind === 'classification',
       samples: Math.min(job.samples, tuning.count),
-      source: sourceOf(tuning),
+      source: calibrationSource(tuning),
       openSession,
       threads: job.recipe.runtime.intraOpThreads,
       onProgress: (done, total) => report('evaluating', done / total),
@@ -121,8 +122,4 @@ async function lostMs(
 function deadline({ maxDurationMs = Number.POSITIVE_INFINITY }: RankJob): () => boolean {
   const startedMs = performance.now()
   return () => performance.now() - startedMs >= maxDurationMs
-}
-
-function sourceOf(samples: Samples): CalibrationSource {
-  return { count: samples.count, batch: ([index = 0]) => samples.feeds(index, 1) }
 }
