@@ -1,12 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { TensorSpec } from '@edgefit/shared/model'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { calibrationSource } from '../../../agent/measure/calibration-source.ts'
 import { openSamples, type Samples } from '../../../agent/measure/samples.ts'
 import { breastCancerTable, unpackedDataset } from './datasets.ts'
 
-const input = { name: 'input', type: 'float32', dims: [null, 30] } as const
+const input: TensorSpec = { name: 'input', type: 'float32', dims: [null, 30] }
 const split = { seed: 1, calibration: 150, tuning: 10, evaluation: 10 }
 
 let directory: string
