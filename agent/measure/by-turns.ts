@@ -1,4 +1,5 @@
 import { median, sortedCopy } from '@edgefit/shared/stats'
+import { clamp } from './clamp.ts'
 import { type QueryStream, warmUp } from './latency.ts'
 
 const WARM_UP_LIMIT_MS = 5000
@@ -72,8 +73,4 @@ async function timed(stream: QueryStream, queries: number): Promise<number> {
   const latenciesMs: number[] = []
   for (let query = 0; query < queries; query += 1) latenciesMs.push(await stream.next())
   return median(sortedCopy(latenciesMs))
-}
-
-function clamp(value: number, low: number, high: number): number {
-  return Math.min(high, Math.max(low, Math.ceil(value)))
 }

@@ -5,9 +5,10 @@ import { seededRandom } from '@edgefit/shared/stats'
 import type { ExecutedGraph } from '../compress/latency/executed-graph.ts'
 import type { OperatorTime } from '../compress/latency/latency-table.ts'
 import { emptyModel, repeatedOperator, type TimedModel } from '../compress/latency/repeated-operator.ts'
+import { clamp } from './clamp.ts'
 import { madeUpFeeds } from './made-up-feeds.ts'
 import { type LoadedModel, loadExecuted, type Query } from './ort-session.ts'
-import { clamp, type Quietest, quietestBlocks } from './quietest-block.ts'
+import { type Quietest, quietestBlocks } from './quietest-block.ts'
 
 /** One operator to time, as `operatorAlone` cuts it out. */
 export interface OperatorCase {

@@ -1,4 +1,5 @@
 import { median, sortedCopy } from '@edgefit/shared/stats'
+import { clamp } from './clamp.ts'
 import type { Query } from './ort-session.ts'
 
 const ROUNDS = 9
@@ -38,9 +39,4 @@ async function timeBlock(query: Query): Promise<Quietest> {
   for (let run = 0; run < runs; run += 1) runsMs.push(await query.timeMs())
   const { user, system } = process.cpuUsage(start)
   return { ms: median(sortedCopy(runsMs)), cpuMs: (user + system) / 1000 / runs }
-}
-
-/** A whole number from `low` to `high`. */
-export function clamp(value: number, low: number, high: number): number {
-  return Math.min(high, Math.max(low, Math.ceil(value)))
 }

@@ -2,10 +2,10 @@ import type { Model } from '@edgefit/shared/onnx'
 import type { CalibrationProgress } from '../calibration/collect.ts'
 import type { Sampling } from '../calibration/run-samples.ts'
 import type { LatencyPredictor } from '../latency/latency-predictor.ts'
+import { outputJudge } from '../sensitivity/output-judge.ts'
 import { alignedCounts } from './align-counts.ts'
 import { cutPredictor } from './cut-predictor.ts'
 import { dependencyGroups } from './dependency-groups.ts'
-import { outputJudge } from './output-judge.ts'
 import {
   type ChannelPruning,
   needsMeasurements,
@@ -53,13 +53,13 @@ export async function pruneByMeasurement(
     return withoutChannels(model, from, pass, removedIds(ranked, await alignedCounts(ranked, asked, predict)))
   }
 
-  const judge = await outputJudge(from.model, { ...judging, source, signal })
+  const judge = await outputJudge(from.model, { ...judging, source, signal }, false)
   const shrunk = await shrinkToLatency(
     ranked,
     { latencyMs: (wholeMs) => latencyGoal(target, wholeMs), steps: target.steps },
     {
       predict,
-      lossOf: (removed) => judge.noiseOf(removeChannels(from, removed)),
+      lossOf: async (removed) => (await judge.noiseOf(removeChannels(from, removed))).noiseRatio,
       onProgress: (done, total) => onProgress({ stage: 'pruning', done, total }),
       signal,
     },

@@ -13,6 +13,7 @@ import {
 import { nodeLabel, refuseUnknownNodes } from '../node-label.ts'
 import type { PassResult } from '../pass-report.ts'
 import { simplify } from '../simplify.ts'
+import { masked, smallestMasks } from '../smallest-masks.ts'
 
 export type PruneWeightsPass = Extract<Pass, { pass: 'prune-weights' }>
 
@@ -82,23 +83,9 @@ function zeroedBy(tensors: readonly Float32Array[], target: PruneWeightsPass['ta
   return smallestZeroed(tensors, sparsity)
 }
 
-/** Of equal weights at the border, those that come first go, so that the share is exact. */
 function smallestZeroed(tensors: readonly Float32Array[], sparsity: number): readonly Float32Array[] {
-  const magnitudes = new Float32Array(tensors.reduce((sum, { length }) => sum + length, 0))
-  let to = 0
-  for (const values of tensors) for (const value of values) magnitudes[to++] = Math.abs(value)
-  const count = Math.floor(magnitudes.length * sparsity + 1e-9)
-  if (count === 0) return tensors
-  const border = magnitudes.sort()[count - 1] ?? 0
-  const below = magnitudes.findIndex((magnitude) => magnitude >= border)
-  let atBorder = count - below
-  return tensors.map((values) =>
-    values.map((value) => {
-      const magnitude = Math.abs(value)
-      if (magnitude < border) return 0
-      return magnitude === border && atBorder-- > 0 ? 0 : value
-    }),
-  )
+  const masks = smallestMasks(tensors, sparsity)
+  return tensors.map((values, at) => masked(values, masks[at] ?? values))
 }
 
 function packedBytes(model: Model): number {

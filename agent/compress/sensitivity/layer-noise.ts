@@ -1,7 +1,7 @@
-import { encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { Sampling } from '../calibration/run-samples.ts'
 import type { LayerQuantizer } from './layer-quantizer.ts'
-import { type FloatOutputs, floatOutputs, noiseMeter, type OutputNoise, outputBytes } from './output-noise.ts'
+import { outputJudge } from './output-judge.ts'
+import type { OutputNoise } from './output-noise.ts'
 
 /** What quantizing one layer alone does to the outputs of the model. */
 export interface LayerNoise extends OutputNoise {
@@ -29,43 +29,14 @@ export interface LayerNoiseInput extends Sampling {
 export async function layerNoise(input: LayerNoiseInput): Promise<readonly LayerNoise[]> {
   const { quantizer, classes, onProgress, signal } = input
   const { layers } = quantizer
-  const references: FloatOutputs[] = []
-  await forEachSample(input, quantizer.float, input.samples, (outputs) => {
-    references.push(outputs)
-    return (references.length + 1) * outputBytes(outputs) <= REFERENCE_BYTES
-  })
+  const judge = await outputJudge(quantizer.float, input, classes)
   const found: LayerNoise[] = []
   for (const [index, { layer, opType }] of layers.entries()) {
     signal.throwIfAborted()
     const others = layers.flatMap(({ layer: other }) => (other === layer ? [] : [other]))
-    const meter = noiseMeter(classes)
-    const model = await quantizer.leavingInFloat(others)
-    await forEachSample(input, model, references.length, (outputs, sample) => {
-      meter.add(references[sample] ?? new Map(), outputs)
-      return true
-    })
-    found.push({ layer, opType, ...meter.noise() })
+    const noise = await judge.noiseOf(await quantizer.leavingInFloat(others))
+    found.push({ layer, opType, ...noise })
     onProgress?.(index + 1, layers.length)
   }
   return found
-}
-
-const REFERENCE_BYTES = 16 << 20
-
-/** Runs `model` as an application does, until `see` wants no more. */
-export async function forEachSample(
-  { source, openSession, threads, signal }: Sampling,
-  model: Model,
-  count: number,
-  see: (outputs: FloatOutputs, sample: number) => boolean,
-): Promise<void> {
-  const session = await openSession(encodeModel(model), { graphOptimization: 'all', threads })
-  try {
-    for (let sample = 0; sample < count; sample += 1) {
-      signal.throwIfAborted()
-      if (!see(floatOutputs(await session.run(await source.batch([sample]))), sample)) return
-    }
-  } finally {
-    await session.release()
-  }
 }

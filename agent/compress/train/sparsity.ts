@@ -1,4 +1,5 @@
 import type { Training } from '@edgefit/shared/model'
+import { smallestMasks } from '../smallest-masks.ts'
 import type { Numbers } from './run-step.ts'
 
 export type Sparsity = NonNullable<Training['sparsity']>
@@ -25,29 +26,12 @@ export function sparsityAt(sparsity: Sparsity, update: number, updates: number):
  */
 export function magnitudeMasks(weights: Numbers, share: number, scope: Sparsity['scope']): Numbers {
   if (scope === 'per-layer') {
-    return new Map([...weights].map(([name, values]) => [name, ...masksOf([values], share)] as [string, Float32Array]))
+    return new Map(
+      [...weights].map(([name, values]) => [name, ...smallestMasks([values], share)] as [string, Float32Array]),
+    )
   }
-  const masks = masksOf([...weights.values()], share)
+  const masks = smallestMasks([...weights.values()], share)
   return new Map([...weights.keys()].map((name, at) => [name, masks[at] ?? new Float32Array()]))
-}
-
-function masksOf(tensors: readonly Float32Array[], share: number): readonly Float32Array[] {
-  const magnitudes = new Float32Array(tensors.reduce((sum, { length }) => sum + length, 0))
-  let offset = 0
-  for (const values of tensors) for (const value of values) magnitudes[offset++] = Math.abs(value)
-  // A share is rarely exact in binary: 0.29 of 100 would be 28.
-  const zeros = Math.floor(magnitudes.length * share + 1e-9)
-  const limit = zeros === 0 ? -1 : (magnitudes.slice().sort()[zeros - 1] ?? 0)
-  let below = 0
-  for (const value of magnitudes) if (value < limit) below++
-  let ties = zeros - below
-  return tensors.map((values) =>
-    values.map((value) => {
-      const magnitude = Math.abs(value)
-      if (magnitude < limit) return 0
-      return magnitude === limit && ties-- > 0 ? 0 : 1
-    }),
-  )
 }
 
 /** By weight that has zeros, and not only zeros: 0 where it is zero. What an earlier pass removed is to stay away. */

@@ -1,5 +1,6 @@
 import { EdgefitError } from '@edgefit/shared'
 import { asFloat32, type Model } from '@edgefit/shared/onnx'
+import { masked } from '../smallest-masks.ts'
 import type { LossWatchState } from './divergence.ts'
 import type { TrainingPlan } from './plan.ts'
 import type { Numbers } from './run-step.ts'
@@ -91,19 +92,14 @@ function sparsened(state: TrainingState, step: TrainingStep, { sparsity, updates
     sparsity !== undefined &&
     share > state.maskedShare &&
     (share === sparsity.final || (state.update - 1) % sparsity.everyUpdates === 0)
-  if (!isDue) return { ...state, carried: masked(state.carried, state.masks) }
+  if (!isDue) return { ...state, carried: allMasked(state.carried, state.masks) }
   const masks = joinedMasks(magnitudeMasks(kernelsOf(step, state.carried), share, sparsity.scope), state.masks)
-  return { ...state, masks, maskedShare: share, carried: masked(state.carried, masks) }
+  return { ...state, masks, maskedShare: share, carried: allMasked(state.carried, masks) }
 }
 
-function masked(carried: Numbers, masks: Numbers): Numbers {
+function allMasked(carried: Numbers, masks: Numbers): Numbers {
   const result = new Map(carried)
-  for (const [name, mask] of masks)
-    result.set(
-      name,
-      // A product would leave zeros of both signs, which pack badly.
-      (carried.get(name) ?? mask).map((value, at) => (mask[at] === 0 ? 0 : value)),
-    )
+  for (const [name, mask] of masks) result.set(name, masked(carried.get(name) ?? mask, mask))
   return result
 }
 
