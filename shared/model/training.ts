@@ -1,19 +1,27 @@
 import * as z from 'zod'
 
-/** Which weights change. The fewer, the less time and memory a step takes. */
+/** Which weights change. What lies before the first of them costs neither time nor memory. */
 const Trainable = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('all') }),
   z.strictObject({ kind: z.literal('last-layers'), layers: z.int().min(1) }),
+  /** Biases, and scales and shifts of normalizations. */
   z.strictObject({ kind: z.literal('biases-and-norms') }),
 ])
 
 const labelSmoothing = z.number().min(0).lt(1).default(0)
 
+/** What training makes small. All are means over the batch. */
 const Loss = z.discriminatedUnion('kind', [
+  /** Against one class number a sample. `labelSmoothing` spreads that share of the target over all classes. */
   z.strictObject({ kind: z.literal('cross-entropy'), labelSmoothing }),
+  /** Of one score a sample, before any Sigmoid, against 0 or 1. */
   z.strictObject({ kind: z.literal('binary-cross-entropy') }),
+  /** Against as many numbers a sample as the model gives. */
   z.strictObject({ kind: z.literal('mean-squared-error') }),
-  /** From the source model, or the teacher that was given. With `mixing` 1 no labels are needed. */
+  /**
+   * (1 - mixing) cross-entropy + mixing T² KL(source model ‖ trained one), both softened by the temperature T (Hinton,
+   * Vinyals and Dean, arXiv 1503.02531). With `mixing` 1 no labels are needed.
+   */
   z.strictObject({
     kind: z.literal('distillation'),
     temperature: z.number().positive().default(4),
@@ -22,7 +30,7 @@ const Loss = z.discriminatedUnion('kind', [
   }),
 ])
 
-/** Pulls an intermediate value towards the teacher's of the same shape. */
+/** One more mean squared error: pulls an intermediate value towards the teacher's of the same shape (Romero et al., arXiv 1412.6550). */
 const Hint = z.strictObject({
   value: z.string().min(1),
   /** The teacher's value; absent: it has the same name. */
@@ -30,6 +38,10 @@ const Hint = z.strictObject({
   weight: z.number().positive().default(1),
 })
 
+/**
+ * Pressure on weights, added to the loss: `l1` λ Σ|w|, `l2` λ/2 Σw², `group-lasso` λ Σ √n ‖w_c‖ over the slices of one
+ * axis (Yuan and Lin 2006), which empties whole channels.
+ */
 const Penalty = z.strictObject({
   kind: z.enum(['l1', 'l2', 'group-lasso']),
   strength: z.number().positive(),
@@ -43,6 +55,7 @@ const Adaptive = {
   epsilon: z.number().positive().default(1e-8),
   weightDecay,
 }
+/** How a gradient becomes a step. Weight decay of `adamw` is apart from the gradient (arXiv 1711.05101), the others' in it. */
 const Optimizer = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('sgd'), momentum: beta.default(0.9), weightDecay }),
   z.strictObject({ kind: z.literal('adam'), ...Adaptive }),
@@ -50,9 +63,12 @@ const Optimizer = z.discriminatedUnion('kind', [
 ])
 
 const warmUpSteps = z.int().min(0).default(0)
+/** How the learning rate runs over the steps, after `warmUpSteps` in which it rises from zero in equal parts. */
 const Schedule = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('constant'), warmUpSteps }),
+  /** Half a cosine down to `finalRatio` of the rate at the last step (arXiv 1608.03983, without restarts). */
   z.strictObject({ kind: z.literal('cosine'), warmUpSteps, finalRatio: z.number().min(0).max(1).default(0) }),
+  /** Times `factor` after every `everySteps`. */
   z.strictObject({
     kind: z.literal('step'),
     warmUpSteps,

@@ -1,11 +1,6 @@
-/** How the learning rate runs over the steps, after `warmUpSteps` in which it rises from zero in equal parts. */
-export type Schedule = { readonly warmUpSteps: number } & (
-  | { readonly kind: 'constant' }
-  /** Half a cosine down to `finalRatio` of the rate at the last step (arXiv 1608.03983, without restarts). */
-  | { readonly kind: 'cosine'; readonly finalRatio: number }
-  /** Times `factor` after every `everySteps`. */
-  | { readonly kind: 'step'; readonly everySteps: number; readonly factor: number }
-)
+import type { Training } from '@edgefit/shared/model'
+
+type Schedule = Training['schedule']
 
 /**
  * @param step counts from 0

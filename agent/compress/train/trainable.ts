@@ -1,12 +1,8 @@
 import { EdgefitError } from '@edgefit/shared'
+import type { Training } from '@edgefit/shared/model'
 import { type GraphIndex, indexGraph, intAttribute, type Model, type Node } from '@edgefit/shared/onnx'
 
-/** Which weights training changes. What lies before the first layer of `lastLayers` costs neither time nor memory. */
-export type TrainableScope =
-  | { readonly kind: 'all' }
-  | { readonly kind: 'last-layers'; readonly layers: number }
-  /** Biases, and scales and shifts of normalizations. */
-  | { readonly kind: 'biases-and-norms' }
+export type TrainableScope = Training['trainable']
 
 export interface TrainableWeight {
   readonly name: string

@@ -1,32 +1,10 @@
 import { EdgefitError } from '@edgefit/shared'
+import type { Training } from '@edgefit/shared/model'
 import { floatTensor, intValue } from '@edgefit/shared/onnx'
 import type { StepEmitter } from './step-emitter.ts'
 
-/** What training makes small. All are means over the batch. */
-export type Loss =
-  /** Against one class number a sample. `labelSmoothing` spreads that share of the target over all classes. */
-  | { readonly kind: 'cross-entropy'; readonly labelSmoothing: number }
-  /** Of one score a sample, before any Sigmoid, against 0 or 1. */
-  | { readonly kind: 'binary-cross-entropy' }
-  /** Against as many numbers a sample as the model gives. */
-  | { readonly kind: 'mean-squared-error' }
-  /**
-   * (1 - mixing) cross-entropy + mixing T² KL(teacher ‖ student), both softened by the temperature T (Hinton, Vinyals and
-   * Dean, arXiv 1503.02531). With `mixing` 1 no labels are needed.
-   */
-  | {
-      readonly kind: 'distillation'
-      readonly temperature: number
-      readonly mixing: number
-      readonly labelSmoothing: number
-    }
-
-/** One more mean squared error, between an intermediate value and the teacher's (Romero et al., arXiv 1412.6550). */
-export interface Hint {
-  /** Value of the trained model. */
-  readonly value: string
-  readonly weight: number
-}
+export type Loss = Training['loss']
+export type Hint = Pick<Training['hints'][number], 'value' | 'weight'>
 
 /** int64 class numbers, [batch]; float32 of the shape of the scores for the losses that are not about classes. */
 export const LABELS_INPUT = 'train/labels'

@@ -1,16 +1,8 @@
+import type { Training } from '@edgefit/shared/model'
 import { elementCount } from '@edgefit/shared/onnx'
 import type { StepEmitter } from './step-emitter.ts'
 
-/** How a gradient becomes a step. Weight decay of `adamw` is apart from the gradient (arXiv 1711.05101), the others' in it. */
-export type Optimizer =
-  | { readonly kind: 'sgd'; readonly momentum: number; readonly weightDecay: number }
-  | {
-      readonly kind: 'adam' | 'adamw'
-      readonly beta1: number
-      readonly beta2: number
-      readonly epsilon: number
-      readonly weightDecay: number
-    }
+export type Optimizer = Training['optimizer']
 
 const LEARNING_RATE_INPUT = 'train/learningRate'
 const MEAN_CORRECTION_INPUT = 'train/meanCorrection'

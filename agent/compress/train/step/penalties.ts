@@ -1,13 +1,7 @@
+import type { Training } from '@edgefit/shared/model'
 import type { StepEmitter } from './step-emitter.ts'
 
-/**
- * Pressure on weights, added to the loss: `l1` λ Σ|w|, `l2` λ/2 Σw², `group-lasso` λ Σ √n ‖w_c‖ over the slices of one
- * axis (Yuan and Lin 2006), which empties whole channels.
- */
-export interface Penalty {
-  readonly kind: 'l1' | 'l2' | 'group-lasso'
-  readonly strength: number
-}
+export type Penalty = Training['penalties'][number]
 
 /** Keeps the norm of an empty channel from dividing by zero. */
 const SMALLEST_NORM = 1e-12

@@ -1,7 +1,8 @@
+import type { Training } from '@edgefit/shared/model'
 import { describe, expect, it } from 'vitest'
-import { rateFactor, type Schedule } from '../../../../agent/compress/train/schedule.ts'
+import { rateFactor } from '../../../../agent/compress/train/schedule.ts'
 
-const factors = (schedule: Schedule, steps: number) =>
+const factors = (schedule: Training['schedule'], steps: number) =>
   Array.from({ length: steps }, (_, step) => Number(rateFactor(schedule, step, steps).toFixed(4)))
 
 describe('the learning rate', () => {
