@@ -32,8 +32,6 @@ export interface BuildInput {
   readonly predictor?: LatencyPredictor
   /** Needed by passes that train. */
   readonly training?: TrainingPort
-  /** What distillation learns from; absent: the source. */
-  readonly teacher?: Model
   /** Threads for calibration and training. */
   readonly threads: number
   readonly onProgress?: (event: BuildProgress) => void
@@ -172,10 +170,10 @@ function applyPass(
 }
 
 function trainingContext(
-  { training, teacher, source, openSession, threads, signal }: BuildInput,
+  { training, source, openSession, threads, signal }: BuildInput,
   onProgress: (progress: TrainingProgress) => void,
 ): TrainingContext {
-  return { port: training, teacher: teacher ?? source, openSession, threads, onProgress, signal }
+  return { port: training, teacher: source, openSession, threads, onProgress, signal }
 }
 
 /** @throws EdgefitError DATASET_INVALID when there are fewer samples than the pass wants. */

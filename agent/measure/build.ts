@@ -31,7 +31,6 @@ export const build: JobHandlers['build'] = async (job, report) => {
       openSession,
       ...(latencyTable && { predictor: createTablePredictor({ ...latencyTable, runtime: recipe.runtime }) }),
       ...(training && { training: training.port }),
-      ...(job.teacherPath !== undefined && { teacher: await loadModel(job.teacherPath) }),
       threads: job.calibrationThreads,
       onProgress: (progress) => report('building', (progress.index + shareOfPass(progress)) / progress.count),
       async onPass(model) {

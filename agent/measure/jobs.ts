@@ -47,8 +47,6 @@ export const Job = z.discriminatedUnion('kind', [
     recipe: Recipe,
     /** What outputs mean. Passes that train judge by it, and are refused without. */
     task: Task.optional(),
-    /** What distillation learns from; absent: the source. */
-    teacherPath: z.string().optional(),
     /** Written whole or not at all. */
     outPath: z.string(),
     /** Compare the model with the source after every pass: on so many tuning samples, timed for so long. */
