@@ -5,20 +5,9 @@ import { buildVariant } from '../../../agent/compress/index.ts'
 import { quantizationCandidates } from '../../../agent/search/candidates.ts'
 import { batchOf, calibrationOn, hasSharedModels, intents, sharedModel } from '../compress/support/real-models.ts'
 import { openSession, relativeError, run } from '../compress/support/runtime.ts'
+import { candidateInput } from './support.ts'
 
-const input = (operators: Readonly<Record<string, number>>) => ({
-  cpu: {
-    architecture: 'x64' as const,
-    model: 'test',
-    features: ['avx512_vnni'],
-    cores: [{ kind: 'test', count: 4, maxMhz: null }],
-    logicalCores: 4,
-    cachesBytes: { l1d: null, l2: null, l3: null },
-  },
-  operators: new Map(Object.entries(operators)),
-  calibrationSamples: 16,
-  runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true },
-})
+const input = (operators: Readonly<Record<string, number>>) => candidateInput(operators, { calibrationSamples: 16 })
 const labels = (operators: Readonly<Record<string, number>>) =>
   quantizationCandidates(input(operators)).map(({ label }) => label)
 

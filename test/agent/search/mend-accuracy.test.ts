@@ -1,13 +1,12 @@
-import { createHash } from 'node:crypto'
 import type { LayerSensitivity, Objective, Pass, Recipe } from '@edgefit/shared/model'
 import { describe, expect, it } from 'vitest'
 import type { Lab, Measured } from '../../../agent/search/lab.ts'
 import { runStudy } from '../../../agent/search/study.ts'
 import { memoryStudyStore } from '../../../agent/search/study-store.ts'
 import type { StudyEvent, StudyInput } from '../../../agent/search/study-types.ts'
-import { measurement, RUNTIME, recipe } from '../../support/measurements.ts'
+import { measurement, recipe } from '../../support/measurements.ts'
+import { digestOf, studyOf } from './support.ts'
 
-const digestOf = (text: string) => createHash('sha256').update(text).digest('hex')
 const OBJECTIVE: Objective = { latencyP90Ms: 1, accuracy: { kind: 'relative', value: 0.99 }, minimize: 'latency' }
 const STATIC: Pass = {
   pass: 'quantize-static',
@@ -87,19 +86,7 @@ function box({ needed, repairedBy, fp32P90Ms = 2, layers = ranking(40), ratioPer
   return { lab, asked }
 }
 
-function study(overrides: Partial<StudyInput> = {}): StudyInput {
-  return {
-    key: 'study',
-    sourcePath: '/source.onnx',
-    sourceDigest: digestOf('source'),
-    sourceSizeBytes: 1000,
-    objective: OBJECTIVE,
-    runtimeCandidates: [RUNTIME],
-    candidates: () => [recipe('int8', [STATIC])],
-    budgetMs: 60_000,
-    ...overrides,
-  }
-}
+const study = (overrides: Partial<StudyInput> = {}) => studyOf(OBJECTIVE, [recipe('int8', [STATIC])], overrides)
 
 const run = (
   lab: Lab,

@@ -6,20 +6,10 @@ import { pruningCandidates } from '../../../agent/search/pruning-candidates.ts'
 import { blockPredictor } from '../compress/prune/support.ts'
 import { calibrationOn, demoModel, fashionMnist } from '../compress/support/real-models.ts'
 import { openSession } from '../compress/support/runtime.ts'
+import { candidateInput } from './support.ts'
 
-const input = (operators: Readonly<Record<string, number>>, calibrationSamples = 300) => ({
-  cpu: {
-    architecture: 'x64' as const,
-    model: 'test',
-    features: ['avx512_vnni'],
-    cores: [{ kind: 'test', count: 4, maxMhz: null }],
-    logicalCores: 4,
-    cachesBytes: { l1d: null, l2: null, l3: null },
-  },
-  operators: new Map(Object.entries(operators)),
-  calibrationSamples,
-  runtime: { intraOpThreads: 1, allowSpinning: false, memoryArena: true },
-})
+const input = (operators: Readonly<Record<string, number>>, calibrationSamples = 300) =>
+  candidateInput(operators, { calibrationSamples })
 
 describe('pruning recipes to try', () => {
   it('are few, gentlest first, each in float32 and quantized', () => {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { EdgefitError } from '@edgefit/shared'
 import type { Objective, Recipe } from '@edgefit/shared/model'
 import { describe, expect, it } from 'vitest'
@@ -7,8 +6,8 @@ import { runStudy } from '../../../agent/search/study.ts'
 import { memoryStudyStore } from '../../../agent/search/study-store.ts'
 import type { StudyEvent, StudyInput } from '../../../agent/search/study-types.ts'
 import { measurement, RUNTIME, recipe } from '../../support/measurements.ts'
+import { digestOf, studyOf } from './support.ts'
 
-const digestOf = (text: string) => createHash('sha256').update(text).digest('hex')
 const GOOD = { both: 920, onlyVariant: 9, onlyBaseline: 10, neither: 61 }
 const BAD = { both: 800, onlyVariant: 0, onlyBaseline: 130, neither: 70 }
 const OBJECTIVE: Objective = { latencyP90Ms: 1, accuracy: { kind: 'relative', value: 0.99 }, minimize: 'latency' }
@@ -75,19 +74,7 @@ const recipes = (...labels: string[]): Recipe[] =>
     ]),
   )
 
-function study(overrides: Partial<StudyInput> = {}): StudyInput {
-  return {
-    key: 'study',
-    sourcePath: '/source.onnx',
-    sourceDigest: digestOf('source'),
-    sourceSizeBytes: 1000,
-    objective: OBJECTIVE,
-    runtimeCandidates: [RUNTIME],
-    candidates: () => recipes('a', 'b', 'c'),
-    budgetMs: 60_000,
-    ...overrides,
-  }
-}
+const study = (overrides: Partial<StudyInput> = {}) => studyOf(OBJECTIVE, recipes('a', 'b', 'c'), overrides)
 
 const run = (input: StudyInput, lab: Lab, store = memoryStudyStore(), now = () => 0) => {
   const events: StudyEvent[] = []

@@ -1,26 +1,13 @@
-import { createHash } from 'node:crypto'
 import type { Recipe } from '@edgefit/shared/model'
 import { describe, expect, it } from 'vitest'
 import type { Lab, Measured } from '../../../agent/search/lab.ts'
 import { pruningCandidates } from '../../../agent/search/pruning-candidates.ts'
 import { runStudy } from '../../../agent/search/study.ts'
 import { memoryStudyStore } from '../../../agent/search/study-store.ts'
-import { measurement, RUNTIME, recipe } from '../../support/measurements.ts'
+import { measurement, recipe } from '../../support/measurements.ts'
+import { candidateInput, digestOf, studyOf } from './support.ts'
 
-const digestOf = (text: string) => createHash('sha256').update(text).digest('hex')
-const PRUNED = pruningCandidates({
-  cpu: {
-    architecture: 'x64',
-    model: 'test',
-    features: [],
-    cores: [{ kind: 'test', count: 4, maxMhz: null }],
-    logicalCores: 4,
-    cachesBytes: { l1d: null, l2: null, l3: null },
-  },
-  operators: new Map([['Conv', 3]]),
-  calibrationSamples: 50,
-  runtime: RUNTIME,
-})
+const PRUNED = pruningCandidates(candidateInput({ Conv: 3 }, { calibrationSamples: 50, features: [] }))
 
 const labels = (candidates: typeof PRUNED) => candidates.map(({ recipe: { label } }) => label)
 
@@ -72,17 +59,11 @@ async function run(given: Box, budgetMs = 60_000) {
   const planned: number[] = []
   let now = 0
   const result = await runStudy(
-    {
-      key: 'study',
-      sourcePath: '/source.onnx',
-      sourceDigest: digestOf('source'),
-      sourceSizeBytes: 1000,
-      objective: { latencyP90Ms: 1, accuracy: { kind: 'relative', value: 0.99 }, minimize: 'latency' },
-      runtimeCandidates: [RUNTIME],
-      candidates: () => [recipe('int8')].map((one) => ({ ...one, passes: [{ pass: 'fold-batch-norm' as const }] })),
-      pruning: () => PRUNED,
-      budgetMs,
-    },
+    studyOf(
+      { latencyP90Ms: 1, accuracy: { kind: 'relative', value: 0.99 }, minimize: 'latency' },
+      [recipe('int8', [{ pass: 'fold-batch-norm' }])],
+      { pruning: () => PRUNED, budgetMs },
+    ),
     {
       lab,
       store: memoryStudyStore(),
