@@ -10,8 +10,8 @@ import {
   symbolicDimensions,
 } from '@edgefit/shared/onnx'
 import { seededRandom } from '@edgefit/shared/stats'
-import { foldBatchNorm } from '../../agent/compress/fold-batch-norm.ts'
-import { trainableWeights } from '../../agent/compress/train/trainable.ts'
+import { foldBatchNorm } from '../../../agent/compress/fold-batch-norm.ts'
+import { trainableWeights } from '../../../agent/compress/train/trainable.ts'
 
 /** What both sides train: the same network, samples, labels and rates. */
 export interface TrainJob {

@@ -4,12 +4,12 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { encodeModel, loadModel } from '@edgefit/shared/onnx'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { buildStep, LOSS_OUTPUT } from '../../agent/compress/train/step/build-step.ts'
-import { LABELS_INPUT } from '../../agent/compress/train/step/losses.ts'
-import { type Optimizer, optimizerScalars } from '../../agent/compress/train/step/optimizers.ts'
-import { nextOf } from '../../agent/compress/train/step/step-emitter.ts'
-import { trainableWeights } from '../../agent/compress/train/trainable.ts'
-import type { TrainJob } from './train-job.ts'
+import { buildStep, LOSS_OUTPUT } from '../../../agent/compress/train/step/build-step.ts'
+import { LABELS_INPUT } from '../../../agent/compress/train/step/losses.ts'
+import { type Optimizer, optimizerScalars } from '../../../agent/compress/train/step/optimizers.ts'
+import { nextOf } from '../../../agent/compress/train/step/step-emitter.ts'
+import { trainableWeights } from '../../../agent/compress/train/trainable.ts'
+import type { TrainJob } from './job.ts'
 
 const [folder = '', profilePrefix] = process.argv.slice(2)
 const job: TrainJob = JSON.parse(await readFile(join(folder, 'job.json'), 'utf8'))
