@@ -3,10 +3,8 @@ import { digestBytes } from '@edgefit/shared/artifact'
 import type { Pass, Training } from '@edgefit/shared/model'
 import { encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { PassResult } from '../pass-report.ts'
-import { applyStatic } from '../quantize-static/apply-static.ts'
 import type { OpenSession } from '../runtime-port.ts'
 import { simplify } from '../simplify.ts'
-import { quantizationAware } from './quantized/quantization-aware.ts'
 import type { Numbers } from './run-step.ts'
 import { type StampedFile, stampedFile } from './stamped-file.ts'
 import { knowingTeacher, presentTeacher, type TeacherAnswers } from './teacher.ts'
@@ -17,9 +15,6 @@ import type { TrainingState } from './training-state.ts'
 import { withWeights } from './with-weights.ts'
 
 type FineTunePass = Extract<Pass, { pass: 'fine-tune' }>
-type QuantizeAwarePass = Extract<Pass, { pass: 'quantize-aware' }>
-/** Samples and a listener, for calibration. */
-type CalibrationArguments = Parameters<typeof applyStatic> extends [unknown, unknown, ...infer Rest] ? Rest : never
 
 /** What passes that train are given to train with. */
 export interface TrainingPort {
@@ -57,30 +52,12 @@ export async function applyFineTune(given: Model, pass: FineTunePass, context: T
 }
 
 /**
- * Trains a float32 model for static quantization, and quantizes it.
+ * Trains `trainee`, or goes on where an earlier run of the same left off.
  *
- * @throws EdgefitError what `applyStatic` and `train` throw.
+ * @param exported the model that is judged: with these weights, in the form in which it will run
+ * @throws EdgefitError what `train` throws; DATASET_INVALID when there is nothing to train on.
  */
-export async function applyQuantizeAware(
-  model: Model,
-  pass: QuantizeAwarePass,
-  context: TrainingContext,
-  ...calibrating: CalibrationArguments
-): Promise<{ readonly resolved: QuantizeAwarePass; readonly result: PassResult }> {
-  const { training, ...settings } = pass
-  const { resolved } = await applyStatic(model, { ...settings, pass: 'quantize-static' }, ...calibrating)
-  const { activations, weights, exclude, floatStem, ranges = {} } = resolved
-  const intervals = Object.entries(ranges).map(([tensor, [min, max]]) => [tensor, { min, max }] as const)
-  const options = { activations: activations.type, weights, exclude, floatStem }
-  const aware = quantizationAware(model, options, new Map(intervals), training.trainable)
-  const trained = await trainWith(aware.trainee, training, aware.exported, context)
-  return {
-    resolved: { ...settings, ranges, pass: 'quantize-aware', training },
-    result: { model: aware.exported(trained.weights), notes: [...aware.notes, ...notesOn(trained)] },
-  }
-}
-
-async function trainWith(
+export async function trainWith(
   trainee: Trainee,
   training: Training,
   exported: (weights: Numbers) => Model,
@@ -161,7 +138,15 @@ function digestOf(model: Model): string {
   return digestBytes(encodeModel(model))
 }
 
-function notesOn({ initialScore, bestScore, bestUpdate, updates, elapsedMs, notes }: Trained): readonly string[] {
+/** What a run came to, for people. */
+export function notesOn({
+  initialScore,
+  bestScore,
+  bestUpdate,
+  updates,
+  elapsedMs,
+  notes,
+}: Trained): readonly string[] {
   const percent = (score: number): string => `${(100 * score).toFixed(2)} %`
   return [
     `trained ${updates} updates in ${(elapsedMs / 1000).toFixed(0)} s: ${percent(initialScore)} on the tuning split before, ` +
