@@ -40,7 +40,8 @@ const Hint = z.strictObject({
 
 /**
  * Pressure on weights, added to the loss: `l1` λ Σ|w|, `l2` λ/2 Σw², `group-lasso` λ Σ √n ‖w_c‖ over the slices of one
- * axis (Yuan and Lin 2006), which empties whole channels.
+ * axis (Yuan and Lin 2006), which empties whole channels. Under pressure the weights at the end are kept, not those that
+ * did best on the tuning split.
  */
 const Penalty = z.strictObject({
   kind: z.enum(['l1', 'l2', 'group-lasso']),

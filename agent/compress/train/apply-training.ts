@@ -112,7 +112,7 @@ export async function trainWith(
 
 const KEY_LENGTH = 16
 /** To be raised when training comes to mean something else, or its state to look otherwise. */
-const FILE_FORMAT = 2
+const FILE_FORMAT = 3
 
 interface PresentTeacher {
   readonly teacher: Awaited<ReturnType<typeof knowingTeacher>>

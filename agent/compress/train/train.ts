@@ -51,7 +51,7 @@ export interface TrainingProgress {
 }
 
 export interface Trained {
-  /** Those that did best on the tuning split, by name. */
+  /** Those that did best on the tuning split, or the last where penalties press on them, by name. */
   readonly weights: Numbers
   readonly initialScore: number
   readonly bestScore: number

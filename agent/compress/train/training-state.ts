@@ -126,16 +126,19 @@ export function backedOff(
   return sparsened(back, step, plan)
 }
 
-/** After a look at the tuning split. Weights that are not as sparse yet as they are to be do not count as better. */
+/**
+ * After a look at the tuning split. Weights that are not as sparse yet as they are to be do not count as better. Under
+ * penalties the last always do: those before were better for having felt less of the pressure that is asked for.
+ */
 export function looked(
   state: TrainingState,
-  { sparsity, updates }: TrainingPlan,
+  { sparsity, penalties, updates }: TrainingPlan,
   weights: Numbers,
   look: TrainingLook,
 ): TrainingState {
   const history = [...state.history, look]
   const isFirstThatCounts = sparsity !== undefined && state.best.update < settledAt(sparsity, updates)
-  if (!(isFirstThatCounts || look.score > state.best.score)) {
+  if (!(isFirstThatCounts || penalties.length > 0 || look.score > state.best.score)) {
     return { ...state, history, looksWithoutBetter: state.looksWithoutBetter + 1 }
   }
   return { ...state, history, looksWithoutBetter: 0, best: { update: look.update, score: look.score, weights } }

@@ -5,6 +5,7 @@ import { buildStep } from '../../../../agent/compress/train/step/build-step.ts'
 import { trainableWeights } from '../../../../agent/compress/train/trainable.ts'
 import {
   backedOff,
+  looked,
   startOfTraining,
   type TrainingState,
   updated,
@@ -53,5 +54,19 @@ describe('backing off', () => {
     // Weights that were masked before the last share was due get it with the next update, whichever that is.
     const late = updated({ ...start, update: 4, maskedShare: 0.1 }, 5, start.carried, step, plan)
     expect(zerosOf(late.carried, name)).toBe(half)
+  })
+})
+
+describe('a look at the tuning split', () => {
+  it('keeps the best weights, but under penalties the last', async () => {
+    const pressed: TrainingPlan = { ...SMALL_PLAN, penalties: [{ kind: 'l1', strength: 0.1 }] }
+    const { start } = await started(SMALL_PLAN)
+    const worse = { update: 10, loss: 1, score: 0.4 }
+    const weights = new Map([['w', Float32Array.of(0)]])
+    expect(looked(start, SMALL_PLAN, weights, worse)).toMatchObject({ best: start.best, looksWithoutBetter: 1 })
+    expect(looked(start, pressed, weights, worse)).toMatchObject({
+      best: { update: 10, score: 0.4, weights },
+      looksWithoutBetter: 0,
+    })
   })
 })
