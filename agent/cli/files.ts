@@ -1,8 +1,9 @@
 import { constants } from 'node:fs'
-import { access, mkdir, stat } from 'node:fs/promises'
+import { access, mkdir, readFile, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { EdgefitError } from '@edgefit/shared'
+import { EdgefitError, parseJsonWith } from '@edgefit/shared'
+import { Recipe } from '@edgefit/shared/model'
 
 /** What commands without a state folder keep from run to run, by the XDG base directory specification. */
 export function cacheDir(): string {
@@ -35,4 +36,9 @@ export async function requireFolder(option: string, path: string): Promise<void>
       cause,
     })
   }
+}
+
+/** @throws EdgefitError RECIPE_INVALID naming the field and the remedy */
+export async function readRecipe(path: string): Promise<Recipe> {
+  return parseJsonWith(Recipe, await readFile(path, 'utf8'), path, 'RECIPE_INVALID')
 }

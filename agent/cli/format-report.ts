@@ -1,4 +1,5 @@
 import type { OptimizeReport } from '@edgefit/shared/model'
+import { columns } from './columns.ts'
 import { formatBytes, formatMeasurement, formatMs, formatTrial } from './format.ts'
 
 /** What `edgefit-agent optimize` found, for people. `written`: names of files. */
@@ -39,14 +40,4 @@ const EXACT_DB = 200
 
 function change(before: number, after: number, format: (value: number) => string): string {
   return before === after ? format(before) : `${format(before)} → ${format(after)}`
-}
-
-function columns(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, at) => Math.max(...rows.map((cells) => cells[at]?.length ?? 0)))
-  return rows.map((cells) =>
-    cells
-      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  )
 }

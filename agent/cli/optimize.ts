@@ -1,13 +1,12 @@
-import { copyFile, mkdir, readFile, rm, stat } from 'node:fs/promises'
+import { copyFile, mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseJsonWith } from '@edgefit/shared'
 import { digestFile, writeFileAtomic } from '@edgefit/shared/artifact'
 import {
   type Objective,
   type OptimizeReport,
   type PassReport,
   type Profile,
-  Recipe,
+  type Recipe,
   type Task,
   trainsWeights,
 } from '@edgefit/shared/model'
@@ -19,6 +18,7 @@ import { type LabLimits, PASS_COMPARISON } from '../search/child-lab.ts'
 import { type FitInput, fitModel } from '../search/fit.ts'
 import { memoryStudyStore } from '../search/study-store.ts'
 import type { StudyEvent, Winner } from '../search/study-types.ts'
+import { readRecipe } from './files.ts'
 import { planData } from './plan-data.ts'
 
 export interface OptimizeOptions {
@@ -129,11 +129,7 @@ type Wanted =
 
 async function readWanted(wanted: OptimizeOptions['wanted']): Promise<Wanted> {
   if (wanted.kind === 'search') return wanted
-  const { recipePath: path } = wanted
-  return {
-    kind: 'recipe',
-    recipe: parseJsonWith(Recipe, await readFile(path, 'utf8'), path, 'RECIPE_INVALID'),
-  }
+  return { kind: 'recipe', recipe: await readRecipe(wanted.recipePath) }
 }
 
 /** A recipe that was applied has been compared; training takes too long to do it twice. */

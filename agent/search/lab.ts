@@ -65,11 +65,11 @@ export interface Lab {
   build(recipe: Recipe, signal: AbortSignal): Promise<Built | StepFailed>
   /**
    * The layers of a recipe that quantizes layer by layer, those first that are best left in float. After `maxDurationMs`
-   * no further layer is timed.
+   * no further layer is timed; undefined: all that matter are.
    */
   rankLayers(
     recipe: Recipe,
-    maxDurationMs: number,
+    maxDurationMs: number | undefined,
     signal: AbortSignal,
   ): Promise<{ readonly kind: 'done'; readonly layers: readonly LayerSensitivity[] } | StepFailed>
   measure(

@@ -63,6 +63,12 @@ describe('edgefit-agent', () => {
     ['a budget of NaN', ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--latency-p90-ms', 'NaN'], /"NaN" is not/],
     ['a budget of zero', ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--latency-p90-ms', '0'], /"0" is not/],
     [
+      'a recipe to rank by',
+      ['layers', MODEL, '--data', MODEL, '--recipe', 'no.json'],
+      /^INPUT_INVALID: --recipe: cannot read no\.json/,
+    ],
+    ['a recipe that is none', ['layers', MODEL, '--data', MODEL, '--recipe', MODEL], /^RECIPE_INVALID: .*model\.onnx/],
+    [
       'a threshold',
       ['bench', MODEL, '--data', MODEL, '--task', 'binary-score', '--threshold', 'x'],
       /"x" is not a num/,

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defaultSplit, unpackNpz } from '@edgefit/shared/dataset'
-import { type OptimizeReport, type Profile, Recipe, OptimizeReport as ReportSchema } from '@edgefit/shared/model'
+import { type OptimizeReport, Recipe, OptimizeReport as ReportSchema } from '@edgefit/shared/model'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { optimize, RESULT_FILES } from '../../../agent/cli/optimize.ts'
 import { createChildRunner } from '../../../agent/measure/child.ts'
@@ -10,29 +10,11 @@ import type { Job, JobKind, JobOf } from '../../../agent/measure/jobs.ts'
 import type { JobResult, JobRunner, RunOptions } from '../../../agent/measure/runner.ts'
 import { DEFAULT_LIMITS } from '../../../agent/search/child-lab.ts'
 import { BREAST_CANCER_MODEL, writeBreastCancerNpz } from '../../support/breast-cancer.ts'
+import { SOME_PROFILE } from './some-profile.ts'
 
 // Every step is a process, and the machine may be busy with others.
 vi.setConfig({ testTimeout: 180_000, hookTimeout: 90_000 })
 
-const profile: Profile = {
-  hardwareClass: 'x64-0123456789ab',
-  cpu: {
-    architecture: process.arch === 'arm64' ? 'arm64' : 'x64',
-    model: 'a CPU',
-    features: [],
-    cores: [{ kind: 'cpu', count: 1, maxMhz: null }],
-    logicalCores: 1,
-    cachesBytes: { l1d: null, l2: null, l3: null },
-  },
-  memoryBytes: 2 ** 30,
-  os: { name: 'a system', kernel: '6', libc: 'glibc' },
-  limits: { cpus: 1, memoryBytes: null, source: 'none' },
-  governor: null,
-  temperatureC: null,
-  runtimeVersion: '1.30.0',
-  agentVersion: '0.1.0',
-  measured: null,
-}
 const brief = { minDurationMs: 0, minQueries: 64, maxQueries: 64, maxDurationMs: 50 }
 const limits = { ...DEFAULT_LIMITS, effort: { tuning: brief, evaluation: brief, runtime: brief } }
 
@@ -58,7 +40,7 @@ function apply(recipePath: string, out: string): Promise<OptimizeReport> {
     {
       runner,
       limits,
-      profile,
+      profile: SOME_PROFILE,
       latencyDir: join(folder, 'latency'),
       now: () => 0,
       monotonicNow: () => 0,
@@ -172,7 +154,7 @@ function search(out: string, comparing: () => Promise<never>, signal: AbortSigna
     {
       runner: failing,
       limits,
-      profile,
+      profile: SOME_PROFILE,
       latencyDir: join(folder, 'latency'),
       now: () => 0,
       monotonicNow: () => clockMs,
