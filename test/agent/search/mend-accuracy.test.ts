@@ -153,7 +153,7 @@ describe('a study whose compressed variants are fast enough and not accurate eno
 
   it('gives the ranking half of what is left of the budget', async () => {
     let clockMs = 0
-    const limits: number[] = []
+    const limits: (number | undefined)[] = []
     const { lab } = box({ needed: 1 })
     const timed: Lab = {
       ...lab,
