@@ -18,6 +18,7 @@ import { removeIdentities } from './remove-identities.ts'
 import { applyCorrectBias, applySmoothQuant } from './repair/apply-repair.ts'
 import { equalize } from './repair/equalize.ts'
 import type { OpenSession } from './runtime-port.ts'
+import { type Student, takeStudent } from './take-student.ts'
 import { toFloat16 } from './to-float16/to-float16.ts'
 import { applyQuantizeAware } from './train/apply-quantize-aware.ts'
 import { applyFineTune, type TrainingContext, type TrainingPort } from './train/apply-training.ts'
@@ -26,6 +27,8 @@ import { quantizeWeightsOnly } from './weight-only/weight-only.ts'
 
 export interface BuildInput {
   readonly source: Model
+  /** Wanted by recipes that take a student. */
+  readonly student?: Student
   readonly recipe: Recipe
   readonly calibration: CalibrationSource
   readonly openSession: OpenSession
@@ -120,6 +123,8 @@ function applyPass(
   const sampling = (samples: number) => () => samplingOf(input, samples)
   const onChannels = (done: number, total: number): void => onProgress({ stage: 'channels', done, total })
   switch (pass.pass) {
+    case 'take-student':
+      return { resolved: pass, result: takeStudent(input.source, pass, input.student) }
     case 'equalize':
       return { resolved: pass, result: equalize(model, pass) }
     case 'smooth-quant':

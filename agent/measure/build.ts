@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { digestBytes, writeFileAtomic } from '@edgefit/shared/artifact'
+import { digestBytes, digestFile, writeFileAtomic } from '@edgefit/shared/artifact'
 import { type PassReport, recipeDigest, trainsWeights } from '@edgefit/shared/model'
 import { describeIo, loadModel, type Model } from '@edgefit/shared/onnx'
 import { type BuildProgress, buildVariant, verifyFusion } from '../compress/index.ts'
@@ -16,6 +16,7 @@ import { openTrainingPort } from './training-port.ts'
 export const build: JobHandlers['build'] = async (job, report) => {
   report('loading')
   const source = await loadModel(job.sourcePath)
+  const student = job.studentPath === undefined ? undefined : await loadStudent(job.studentPath)
   const { datasetDir, split, recipe, latencyTable, compare } = job
   const samples = await openSamples({ datasetDir, split, which: 'calibration' }, describeIo(source).inputs)
   const training = await trainingFor(job, source)
@@ -26,6 +27,7 @@ export const build: JobHandlers['build'] = async (job, report) => {
   try {
     const variant = await buildVariant({
       source,
+      ...(student && { student }),
       recipe,
       calibration: calibrationSource(samples),
       openSession,
@@ -69,6 +71,10 @@ const NOT_COMPARED = { durationMs: 0, sqnrDb: null, latencyP50Ms: null }
 function shareOfPass({ calibration, training }: BuildProgress): number {
   if (training !== undefined) return training.update / training.updates
   return calibration === undefined ? 0 : calibration.done / calibration.total
+}
+
+async function loadStudent(path: string) {
+  return { model: await loadModel(path), digest: await digestFile(path, new AbortController().signal) }
 }
 
 /** Opened only for recipes that train. */

@@ -42,6 +42,8 @@ export const Job = z.discriminatedUnion('kind', [
   z.strictObject({
     kind: z.literal('build'),
     sourcePath: z.string(),
+    /** The model that the recipe takes in the source's place, where it takes one. */
+    studentPath: z.string().optional(),
     datasetDir: z.string(),
     split: SplitSpec,
     recipe: Recipe,
@@ -133,6 +135,8 @@ export const JOB_RESULTS = {
       z.object({
         ms: z.number(),
         operatorCount: z.int(),
+        /** Alike ones together; what takes longest first. */
+        operators: z.array(z.object({ key: z.string(), count: z.int(), ms: z.number() })),
         /** Operators that were not in the table before. */
         timedCount: z.int(),
         /** Without a time, which `ms` is therefore too low by. */

@@ -1,5 +1,6 @@
 /** What a model has, of the things that passes need or take away. The words are for people, after "needs". */
 const PROPERTIES = {
+  'untouched-source': 'a source that no pass has worked on',
   'float-weights': 'weights in float32 as they were trained',
   'float32-model': 'a model in float32',
   'float-activations': 'activations that are not quantized yet',
@@ -11,6 +12,7 @@ type Property = keyof typeof PROPERTIES
 
 /** What is true of every source model. */
 const OF_SOURCE: readonly Property[] = [
+  'untouched-source',
   'float-weights',
   'float32-model',
   'float-activations',
@@ -33,6 +35,7 @@ interface PassContract {
  * without the model. Whether a model has anything for a pass to work on, only the pass itself can tell.
  */
 const PASS_CONTRACTS = {
+  'take-student': { requires: ['untouched-source'] },
   'fold-constants': { requires: [] },
   'remove-identities': { requires: [] },
   'remove-dropout': { requires: [] },
@@ -94,7 +97,7 @@ export function orderFaults(passes: readonly Step[]): readonly OrderFault[] {
       })
     }
     for (const property of contract.ensures ?? []) holds.add(property)
-    for (const property of contract.ends ?? []) {
+    for (const property of [...(contract.ends ?? []), 'untouched-source' as const]) {
       if (holds.delete(property)) endedBy.set(property, index)
     }
   }

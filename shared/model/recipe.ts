@@ -1,5 +1,6 @@
 import * as z from 'zod'
 import { orderFaults } from './pass-contracts.ts'
+import { Digest } from './primitives.ts'
 import { Training } from './training.ts'
 
 /** Options of one onnxruntime session. Keys the runtime would ignore silently are not offered. */
@@ -12,6 +13,13 @@ export const RuntimeSettings = z.strictObject({
 export type RuntimeSettings = z.infer<typeof RuntimeSettings>
 
 const QuantizedType = z.enum(['int8', 'uint8'])
+
+/** The passes behind this one work on another model, which is to replace the source. The source teaches where they distil. */
+const TakeStudent = z.strictObject({
+  pass: z.literal('take-student'),
+  /** SHA-256 of the student's file, which is handed over beside the recipe. */
+  digest: Digest,
+})
 
 /** What can be computed before the model runs becomes a constant. */
 const FoldConstants = z.strictObject({ pass: z.literal('fold-constants') })
@@ -196,6 +204,7 @@ const QuantizeAware = z.strictObject({
 })
 
 export const Pass = z.discriminatedUnion('pass', [
+  TakeStudent,
   FoldConstants,
   RemoveIdentities,
   RemoveDropout,
