@@ -11,6 +11,7 @@ import { formatProfile } from './format-profile.ts'
 import { formatReport } from './format-report.ts'
 import { type CliIo, printResult, progressOf } from './io.ts'
 import { layersCommand } from './layers-command.ts'
+import { operatorsCommand } from './operators-command.ts'
 import { type OptimizePorts, optimize, RESULT_FILES } from './optimize.ts'
 import { addLimitOptions, integerIn, type LimitOptions, numberIn } from './options.ts'
 import type { Progress } from './progress.ts'
@@ -18,7 +19,7 @@ import { addTaskOptions, type TaskOptions, taskOf } from './task-option.ts'
 
 /** The verbs that need no controller. */
 export function offlineCommands(io: CliIo): readonly Command[] {
-  return [profileCommand(io), optimizeCommand(io), benchCommand(io), layersCommand(io)]
+  return [profileCommand(io), optimizeCommand(io), benchCommand(io), layersCommand(io), operatorsCommand(io)]
 }
 
 function profileCommand(io: CliIo): Command {

@@ -16,7 +16,10 @@ export const timeOperators: JobHandlers['time-operators'] = async ({ modelPaths,
   for (const [at, path] of modelPaths.entries()) {
     report('measuring', at / modelPaths.length)
     const [prediction] = await predictor.predict([await loadGraph(path)], signal)
-    if (prediction !== undefined) predictions.push({ ...prediction, missing: [...prediction.missing] })
+    if (prediction !== undefined) {
+      const { operators, missing } = prediction
+      predictions.push({ ...prediction, operators: [...operators], missing: [...missing] })
+    }
   }
   const whole = compare ? await timeWhole(modelPaths, job.runtime, signal) : []
   return { models: predictions.map((prediction, at) => ({ ...prediction, whole: whole[at] ?? null })) }

@@ -5,10 +5,20 @@ interface MissingOperator {
   readonly reason: string
 }
 
+/** Operators of one key, which all take the same time. */
+export interface OperatorShare {
+  readonly key: string
+  readonly count: number
+  /** Of all of them together. */
+  readonly ms: number
+}
+
 export interface LatencyPrediction {
   /** Too low by what `missing` takes. */
   readonly ms: number
   readonly operatorCount: number
+  /** What takes longest first. */
+  readonly operators: readonly OperatorShare[]
   /** Without a time, each named once. */
   readonly missing: readonly MissingOperator[]
 }
@@ -23,16 +33,20 @@ export interface LatencyPrediction {
  * out is what operators do to each other's caches: models of tens of layers with large weights take up to 15 % longer.
  */
 export function predictLatency(table: LatencyTable, operators: readonly string[]): LatencyPrediction {
-  let ms = table.emptyRunMs ?? 0
   const missing = new Map<string, string>()
+  const timed = new Map<string, OperatorShare>()
   for (const key of operators) {
     const time = table.operators[key]
-    if (time !== undefined && 'ms' in time) ms += time.ms
-    else missing.set(key, time?.reason ?? 'not timed yet')
+    if (time !== undefined && 'ms' in time) {
+      const { count = 0, ms = 0 } = timed.get(key) ?? {}
+      timed.set(key, { key, count: count + 1, ms: ms + time.ms })
+    } else missing.set(key, time?.reason ?? 'not timed yet')
   }
+  const shares = [...timed.values()].sort((a, b) => b.ms - a.ms)
   return {
-    ms,
+    ms: shares.reduce((sum, { ms }) => sum + ms, table.emptyRunMs ?? 0),
     operatorCount: operators.length,
+    operators: shares,
     missing: [...missing].map(([key, reason]) => ({ key, reason })),
   }
 }

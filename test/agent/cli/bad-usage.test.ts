@@ -73,6 +73,7 @@ describe('edgefit-agent', () => {
       ['bench', MODEL, '--data', MODEL, '--task', 'binary-score', '--threshold', 'x'],
       /"x" is not a num/,
     ],
+    ['a length', ['operators', MODEL, '--dim', 'batch=0'], /"batch=0" is not NAME=LENGTH/],
     ['a log level', ['run', '--log-level', 'loud'], /log-level.*Allowed choices are trace/],
     ['a box that was never enrolled', ['run', ...nowhere], /^NOT_FOUND: \/proc\/nowhere holds no agent\.json: enrol/],
     ['a rollback of no box', ['rollback', ...nowhere], /^NOT_FOUND: \/proc\/nowhere holds no agent\.json/],

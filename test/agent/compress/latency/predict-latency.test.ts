@@ -15,13 +15,22 @@ const table = withTimes(none, 0.25, {
 
 describe('a predicted latency', () => {
   it('is an empty run and every operator as often as it runs', () => {
-    expect(predictLatency(table, ['conv', 'relu', 'conv'])).toEqual({ ms: 4.75, operatorCount: 3, missing: [] })
+    expect(predictLatency(table, ['conv', 'relu', 'conv'])).toEqual({
+      ms: 4.75,
+      operatorCount: 3,
+      operators: [
+        { key: 'conv', count: 2, ms: 4 },
+        { key: 'relu', count: 1, ms: 0.5 },
+      ],
+      missing: [],
+    })
   })
 
   it('names what it leaves out, once, with the reason', () => {
     expect(predictLatency(table, ['loop', 'conv', 'loop', 'gemm'])).toEqual({
       ms: 2.25,
       operatorCount: 4,
+      operators: [{ key: 'conv', count: 1, ms: 2 }],
       missing: [
         { key: 'loop', reason: 'holds a graph of its own' },
         { key: 'gemm', reason: 'not timed yet' },
