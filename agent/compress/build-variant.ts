@@ -18,6 +18,7 @@ import { removeIdentities } from './remove-identities.ts'
 import { applyCorrectBias, applySmoothQuant } from './repair/apply-repair.ts'
 import { equalize } from './repair/equalize.ts'
 import type { OpenSession } from './runtime-port.ts'
+import { scaleWidth } from './scale-width/scale-width.ts'
 import { type Student, takeStudent } from './take-student.ts'
 import { toFloat16 } from './to-float16/to-float16.ts'
 import { applyQuantizeAware } from './train/apply-quantize-aware.ts'
@@ -151,6 +152,8 @@ function applyPass(
         sampling: (samples) => samplingOf(input, samples),
         onProgress,
       })
+    case 'scale-width':
+      return scaleWidth(model, pass, (samples) => samplingOf(input, samples), onChannels)
     case 'prune-weights':
       return { resolved: pass, result: pruneWeights(model, pass) }
     case 'quantize-weights':

@@ -48,6 +48,7 @@ const PASS_CONTRACTS = {
     requires: ['float-weights'],
     requiresFor: { 'batch-norm-gamma': ['batch-norm'] },
   },
+  'scale-width': { requires: ['float-weights'] },
   'prune-weights': { requires: ['float-weights'] },
   'quantize-static': {
     requires: ['float32-model', 'float-activations'],

@@ -156,6 +156,33 @@ const PruneChannels = z.strictObject({
   keep: z.record(z.string(), z.array(z.int().min(0)).min(1)).optional(),
 })
 
+/**
+ * A narrower copy of the model: every layer that can keeps `width` of its channels. With the largest weights that is
+ * pruning every layer alike; with random ones it is the architecture alone, to be trained from scratch.
+ */
+const ScaleWidth = z.strictObject({
+  pass: z.literal('scale-width'),
+  /** 1 leaves the layers as wide as they are. */
+  width: z.number().gt(0).max(1),
+  /** What is left of a layer is rounded up to a multiple. */
+  alignTo: z.int().min(1).default(8),
+  weights: z.discriminatedUnion('kind', [
+    /** Those of the channels with the largest norms (`l2` of `prune-channels`). */
+    z.strictObject({ kind: z.literal('largest') }),
+    /**
+     * Drawn anew (He et al., arXiv 1502.01852), and scaled layer by layer so that what a layer gives has unit variance over
+     * the first `samples` of calibration (Mishkin and Matas, arXiv 1511.06422).
+     */
+    z.strictObject({
+      kind: z.literal('random'),
+      seed: z.int().min(0).default(0),
+      samples: z.int().min(1).default(32),
+      /** Factors by weight. Present in a resolved recipe. */
+      scales: z.record(z.string(), z.number().positive()).optional(),
+    }),
+  ]),
+})
+
 /** Single weights become zero: fewer bytes to send once packed, and no time. */
 const PruneWeights = z.strictObject({
   pass: z.literal('prune-weights'),
@@ -219,6 +246,7 @@ export const Pass = z.discriminatedUnion('pass', [
   ToFloat16,
   CorrectBias,
   PruneChannels,
+  ScaleWidth,
   PruneWeights,
   FineTune,
   QuantizeAware,
