@@ -49,7 +49,7 @@ export const LOSS_OUTPUT = 'train/loss'
 export const GRADIENT_NORM_OUTPUT = 'train/gradientNorm'
 
 /** The oldest opset that has all operators gradients are made of. */
-const TRAINING_OPSET = 17
+export const TRAINING_OPSET = 17
 
 /**
  * Builds the graph of one training step.
@@ -99,7 +99,12 @@ export function buildStep(request: StepRequest): TrainingStep {
   }
 }
 
-function emitLosses(emit: StepEmitter, graph: Graph, { loss, hints = [] }: StepRequest): readonly EmittedLoss[] {
+/** Emits the losses on what the model gives out first, and on what hints name. */
+export function emitLosses(
+  emit: StepEmitter,
+  graph: Graph,
+  { loss, hints = [] }: Pick<StepRequest, 'loss' | 'hints'>,
+): readonly EmittedLoss[] {
   const index = indexGraph(graph)
   const dimsOf = (value: string): readonly number[] => {
     const shape = index.shapeOf(value)
@@ -138,7 +143,7 @@ export function scoresOf({ nodes, outputs }: Graph, { kind }: Pick<Loss, 'kind'>
   return producer !== undefined && SQUASHED_BY[kind].includes(producer.opType) ? (producer.inputs[0] ?? '') : output
 }
 
-function seedsOf(emit: StepEmitter, losses: readonly EmittedLoss[]): ReadonlyMap<string, string> {
+export function seedsOf(emit: StepEmitter, losses: readonly EmittedLoss[]): ReadonlyMap<string, string> {
   const seeds = new Map<string, string>()
   for (const { value, gradient } of losses) {
     const before = seeds.get(value)
@@ -165,7 +170,7 @@ function total(emit: StepEmitter, parts: readonly { readonly loss: string }[]): 
 }
 
 /** The forward graph's own outputs are not given out: a step is run for what it carries on. */
-function assembled(graph: Graph, forward: readonly Node[], made: StepParts): Graph {
+export function assembled(graph: Graph, forward: readonly Node[], made: StepParts): Graph {
   const carried = new Set(made.carried.map(({ name }) => name))
   const initializers = new Map([...graph.initializers].filter(([name]) => !carried.has(name)))
   for (const constant of made.constants) initializers.set(constant.name, constant)
