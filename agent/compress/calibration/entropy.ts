@@ -59,7 +59,7 @@ const SMALLEST_SHARE = 1e-4
  * occupied bins.
  *
  * Within a level Q is one number, so that of P only sums are needed, and those are differences of running ones: a window
- * costs as many steps as it has levels, not bins.
+ * costs as many steps as it has levels, not bins. Levels of many windows are the same bins, whose logarithm is taken once.
  */
 export function windowDivergence(
   counts: Float64Array,
@@ -70,6 +70,7 @@ export function windowDivergence(
   const bodies = runningSum(body)
   const occupied = runningSum(body.map((count) => (count > 0 ? 1 : 0)))
   const logs = runningSum(body.map(timesLog))
+  const logDensity = logDensities(bodies, occupied)
   return (low, high) => {
     const below = at(all, low)
     const above = at(all, counts.length) - at(all, high)
@@ -78,24 +79,43 @@ export function windowDivergence(
     const total = below + within + above
     if (total === 0) return 0
     if (within === 0) return Number.POSITIVE_INFINITY
-    const smallest = SMALLEST_SHARE / (high - low)
+    const [logWithin, logSmallest] = [Math.log(within), Math.log(SMALLEST_SHARE / (high - low))]
     const ends = timesLog(first + below) - timesLog(first) + timesLog(last + above) - timesLog(last)
     const ofP = (at(logs, high) - at(logs, low) + ends) / total - Math.log(total)
 
-    let ofQ = 0
-    for (let level = 0, from = low; level < levels; level++) {
-      const to = low + Math.floor(((level + 1) * (high - low)) / levels)
+    const endLevel = (from: number, to: number, cut: number, extraBins: number): number => {
       const held = at(bodies, to) - at(bodies, from)
-      const cut = (level === 0 ? below : 0) + (level === levels - 1 ? above : 0)
-      if (held + cut > 0) {
-        let bins = at(occupied, to) - at(occupied, from)
-        if (level === 0 && first === 0 && below > 0) bins++
-        if (level === levels - 1 && last === 0 && above > 0) bins++
-        ofQ += ((held + cut) / total) * Math.log(Math.max(smallest, held / bins / within))
-      }
+      if (held + cut === 0) return 0
+      const bins = at(occupied, to) - at(occupied, from) + extraBins
+      return (held + cut) * Math.max(logSmallest, Math.log(held / bins) - logWithin)
+    }
+    const edge = (level: number): number => low + Math.floor((level * (high - low)) / levels)
+    const [afterFirst, beforeLast] = [edge(1), edge(levels - 1)]
+    let ofQ =
+      endLevel(low, afterFirst, below, first === 0 && below > 0 ? 1 : 0) +
+      endLevel(beforeLast, high, above, last === 0 && above > 0 ? 1 : 0)
+    for (let level = 1, from = afterFirst; level < levels - 1; level++) {
+      const to = edge(level + 1)
+      const held = at(bodies, to) - at(bodies, from)
+      if (held > 0) ofQ += held * Math.max(logSmallest, logDensity(from, to) - logWithin)
       from = to
     }
-    return ofP - ofQ
+    return ofP - ofQ / total
+  }
+}
+
+/** The logarithm of what the bins `from` up to, not including, `to` hold per occupied one; remembered. */
+function logDensities(bodies: Float64Array, occupied: Float64Array): (from: number, to: number) => number {
+  const known: Float64Array[] = []
+  return (from, to) => {
+    known[to - from] ??= new Float64Array(bodies.length).fill(Number.NaN)
+    const ofLength = known[to - from]
+    const before = ofLength?.[from]
+    if (ofLength === undefined || before === undefined) throw new RangeError(`there are no bins ${from} to ${to}`)
+    if (!Number.isNaN(before)) return before
+    const found = Math.log((at(bodies, to) - at(bodies, from)) / (at(occupied, to) - at(occupied, from)))
+    ofLength[from] = found
+    return found
   }
 }
 

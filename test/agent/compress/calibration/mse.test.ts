@@ -7,7 +7,7 @@ import {
   quantizeInto,
 } from '../../../../agent/compress/affine.ts'
 import { binsInterval, type Histogram } from '../../../../agent/compress/calibration/histogram.ts'
-import { mseRange, quantizationError } from '../../../../agent/compress/calibration/mse.ts'
+import { mseRange, quantizationErrors } from '../../../../agent/compress/calibration/mse.ts'
 import { randomValues } from '../support/graphs.ts'
 
 function histogram(min: number, max: number, counts: readonly number[]): Histogram {
@@ -47,13 +47,13 @@ describe('the error of quantizing a histogram', () => {
     const own = histogram(-1, 2, [...bell(40, 12, 9), 3, 0, 0, 1])
     for (const integers of [FOUR_BITS, { min: -4, max: 3 }, FULL_RANGE.int8]) {
       const expected = measuredError(own, interval, integers)
-      expect(quantizationError(own, interval, integers) / expected).toBeCloseTo(1, 2)
+      expect(quantizationErrors(own, integers)(interval) / expected).toBeCloseTo(1, 2)
     }
   })
 
   it('is a twelfth of the squared step for values spread evenly', () => {
     const own = histogram(0, 255, Array<number>(510).fill(1))
-    expect(quantizationError(own, own.range, FULL_RANGE.uint8)).toBeCloseTo(1 / 12, 10)
+    expect(quantizationErrors(own, FULL_RANGE.uint8)(own.range)).toBeCloseTo(1 / 12, 10)
   })
 })
 
@@ -77,12 +77,12 @@ describe('ranges of least squared error', () => {
         for (let high = low + 1; high <= bins; high++) {
           const interval = binsInterval(own, low, high)
           if (interval.min > 0 || interval.max < 0) continue
-          best = Math.min(best, quantizationError(own, interval, FOUR_BITS))
+          best = Math.min(best, quantizationErrors(own, FOUR_BITS)(interval))
         }
       }
       const found = mseRange(own, FOUR_BITS)
-      expect(quantizationError(own, found, FOUR_BITS)).toBeLessThanOrEqual(best * 1.01)
-      expect(best).toBeLessThan(quantizationError(own, own.range, FOUR_BITS) * 0.95)
+      expect(quantizationErrors(own, FOUR_BITS)(found)).toBeLessThanOrEqual(best * 1.01)
+      expect(best).toBeLessThan(quantizationErrors(own, FOUR_BITS)(own.range) * 0.95)
     },
   )
 
