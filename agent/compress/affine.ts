@@ -95,6 +95,23 @@ export function quantizeInto(
   }
 }
 
+/** As {@link quantizeInto}, but to the step above where `isUp` says so of the place, and to the one below elsewhere. */
+export function roundInto(
+  into: Int8Array | Uint8Array,
+  values: Float32Array,
+  { scale, zeroPoint }: AffineParams,
+  integers: Interval,
+  isUp: (index: number) => boolean,
+  start: number,
+  end: number,
+): void {
+  for (let index = start; index < end; index++) {
+    const steps = Math.fround((values[index] ?? 0) / scale)
+    const step = (isUp(index) ? Math.ceil(steps) : Math.floor(steps)) + zeroPoint
+    into[index] = Math.min(integers.max, Math.max(integers.min, step))
+  }
+}
+
 /** `DequantizeLinear` of one integer. */
 export function dequantize(q: number, { scale, zeroPoint }: AffineParams): number {
   return Math.fround((q - zeroPoint) * scale)

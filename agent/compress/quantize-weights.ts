@@ -3,13 +3,16 @@ import { asFloat32, elementCount, type Tensor } from '@edgefit/shared/onnx'
 import {
   type AffineParams,
   asymmetricParams,
+  dequantize,
   type Interval,
   type QuantizedType,
   quantizeInto,
+  roundInto,
   symmetricParams,
   weightRange,
 } from './affine.ts'
 import { valuesOf } from './quantized-constants.ts'
+import { isUp, type RoundUp } from './rounding/roundings.ts'
 
 export interface WeightFormat {
   readonly type: QuantizedType
@@ -32,6 +35,8 @@ export interface WeightOptions extends WeightFormat {
   readonly axis?: number
   /** Lower bound on the scale of each int8 channel, in the order of `params`. */
   readonly minScales?: readonly number[]
+  /** Which way each weight goes. Absent: to the nearest step. */
+  readonly roundUp?: RoundUp | undefined
 }
 
 /**
@@ -44,6 +49,7 @@ export function quantizeWeights(weights: Tensor, options: WeightOptions): Quanti
   const source = asFloat32(weights)
   const integers = weightRange(options.type, options.reducedRange)
   const values = valuesOf(options.type, source.length)
+  const { roundUp } = options
   const params = channelRanges(weights.dims, source, options.axis).map((range, channel) => {
     if (options.type === 'uint8') return asymmetricParams(range, integers)
     const maxAbs = Math.max(Math.abs(range.min), Math.abs(range.max))
@@ -52,9 +58,25 @@ export function quantizeWeights(weights: Tensor, options: WeightOptions): Quanti
   forEachRun(weights.dims, options.axis, (channel, start, end) => {
     const own = params[channel]
     if (own === undefined) throw new RangeError(`weights "${weights.name}" have no channel ${channel}`)
-    quantizeInto(values, source, own, integers, start, end)
+    if (roundUp === undefined) quantizeInto(values, source, own, integers, start, end)
+    else roundInto(values, source, own, integers, (index) => isUp(roundUp, index), start, end)
   })
   return { values, params }
+}
+
+/** What stands for the weights after rounding. `axis`: as they were quantized. */
+export function dequantizeWeights(
+  dims: readonly number[],
+  { values, params }: QuantizedWeights,
+  axis: number | undefined,
+): Float32Array {
+  const real = new Float32Array(values.length)
+  forEachRun(dims, axis, (channel, start, end) => {
+    const own = params[channel]
+    if (own === undefined) return
+    for (let index = start; index < end; index++) real[index] = dequantize(values[index] ?? 0, own)
+  })
+  return real
 }
 
 /** Calls `visit` with every stretch of consecutive elements that belong to one entry of `axis`. */

@@ -19,11 +19,14 @@ import {
   type QuantizedValues,
   valuesOf,
 } from '../quantized-constants.ts'
+import type { Roundings, RoundUp } from '../rounding/roundings.ts'
 import type { LayerPlan, Point, QuantizationPlan } from './plan.ts'
 
 export interface InsertOptions {
   readonly activations: QuantizedType
   readonly weights: { readonly type: QuantizedType; readonly perChannel: boolean; readonly reducedRange: boolean }
+  /** Scales that weights get where they need no larger ones, by {@link weightsKey}: one in all, or one a channel. */
+  readonly leastScales?: ReadonlyMap<string, ArrayLike<number>>
 }
 
 /** Writes the layers' weights and biases in a quantized form. */
@@ -33,6 +36,19 @@ export type LayerQuantizer = (
   paramsOf: (tensor: string) => AffineParams,
   options: InsertOptions,
 ) => void
+
+/** Writes scale and zero point of values that share them, of whom `leader` is the first. */
+export type ParamsWriter = (
+  editor: GraphEditor,
+  leader: string,
+  params: AffineParams,
+  like: Int8Array | Uint8Array,
+) => ParamNames
+
+interface Writers {
+  readonly layers?: LayerQuantizer
+  readonly params?: ParamsWriter
+}
 
 /**
  * Writes the plan into the graph as QuantizeLinear and DequantizeLinear pairs, the form that onnxruntime turns into
@@ -45,29 +61,40 @@ export function insertQdq(
   plan: QuantizationPlan,
   params: ReadonlyMap<string, AffineParams>,
   options: InsertOptions,
-  quantizeWith: LayerQuantizer = quantizeLayers,
+  { layers: writeLayers = roundedLayers(new Map()), params: writeParams = constantParams }: Writers = {},
 ): Graph {
   const editor = editGraph(graph)
-  const leaders = new Map(plan.points.map((point) => [point.tensor, point.leader]))
-  const paramsOf = (tensor: string): AffineParams => {
-    const found = params.get(leaders.get(tensor) ?? tensor)
-    if (found === undefined) throw new RangeError(`"${tensor}" has no scale`)
-    return found
-  }
-  quantizeWith(editor, plan, paramsOf, options)
+  const paramsOf = paramsByTensor(plan, params)
+  writeLayers(editor, plan, paramsOf, options)
   quantizeOperands(editor, plan, options.activations)
   const like = valuesOf(options.activations, 0)
   const constants = new Map<string, ParamNames>()
   for (const point of plan.points) {
     let names = constants.get(point.leader)
     if (names === undefined) {
-      names = addParams(editor, point.leader, [paramsOf(point.tensor)], [], like)
+      names = writeParams(editor, point.leader, paramsOf(point.tensor), like)
       constants.set(point.leader, names)
     }
     insertPair(editor, point, names)
   }
   editor.prune()
   return editor.build()
+}
+
+export const constantParams: ParamsWriter = (editor, leader, params, like) =>
+  addParams(editor, leader, [params], [], like)
+
+/** @param params by leader, as `groupParams` gives them */
+export function paramsByTensor(
+  { points }: QuantizationPlan,
+  params: ReadonlyMap<string, AffineParams>,
+): (tensor: string) => AffineParams {
+  const leaders = new Map(points.map((point) => [point.tensor, point.leader]))
+  return (tensor) => {
+    const found = params.get(leaders.get(tensor) ?? tensor)
+    if (found === undefined) throw new RangeError(`"${tensor}" has no scale`)
+    return found
+  }
 }
 
 function insertPair(editor: GraphEditor, point: Point, params: ParamNames): void {
@@ -105,38 +132,51 @@ function addShield(editor: GraphEditor, value: string): string {
   return shield
 }
 
-/** Layers that share weights share their quantized form: its scales suit all of their biases. */
-function quantizeLayers(
-  editor: GraphEditor,
-  plan: QuantizationPlan,
-  paramsOf: (tensor: string) => AffineParams,
-  { weights: format }: InsertOptions,
-): void {
-  for (const [first, ...others] of bySharedWeights(plan.layers)) {
-    const layers = [first, ...others]
-    for (const { bias } of layers) if (bias !== undefined) refuseNotFinite(bias)
-    const { weights } = first
-    const axis = format.perChannel ? first.axis : undefined
-    const channels = first.axis === undefined ? 1 : (weights.dims[first.axis] ?? 1)
-    const uses = layers.map(({ input, bias }) => ({
-      inputScale: paramsOf(input).scale,
-      bias: bias === undefined ? undefined : asFloat32(bias),
-    }))
-    const perChannel = minimalWeightScales(channels, uses)
-    const minScales = axis === undefined ? [Math.max(...perChannel)] : perChannel
-    const signed = quantizeWeights(weights, { ...format, type: 'int8', ...(axis !== undefined && { axis }), minScales })
-    const quantized = format.type === 'int8' ? signed : unsigned(signed)
-    const name = addDequantized(editor, weights, { ...quantized, axis })
-    for (const layer of layers) {
-      if (layer.node.opType === 'MatMul') keepProductAlone(editor, layer.node)
-      replaceOperand(editor, layer.node, weights.name, name)
-      if (layer.bias === undefined) continue
-      const bias = quantizeBias(asFloat32(layer.bias), paramsOf(layer.input).scale, quantized.params)
-      const flat = { name: layer.bias.name, dims: [bias.values.length] }
-      const biasName = addDequantized(editor, flat, { ...bias, axis: axis === undefined ? undefined : 0 })
-      replaceOperand(editor, layer.node, layer.bias.name, biasName)
+/** Weights in 8 bits, rounded to nearest or as `roundings` say, and biases in 32. */
+export function roundedLayers(roundings: Roundings): LayerQuantizer {
+  return (editor, plan, paramsOf, options) => {
+    const { weights: format } = options
+    for (const layers of bySharedWeights(plan.layers)) {
+      const [{ weights, axis: channelAxis }] = layers
+      const axis = format.perChannel ? channelAxis : undefined
+      const signed = layerWeights(layers, paramsOf, options, roundings.get(weights.name))
+      const quantized = format.type === 'int8' ? signed : unsigned(signed)
+      const name = addDequantized(editor, weights, { ...quantized, axis })
+      for (const layer of layers) {
+        if (layer.node.opType === 'MatMul') keepProductAlone(editor, layer.node)
+        replaceOperand(editor, layer.node, weights.name, name)
+        if (layer.bias === undefined) continue
+        const bias = quantizeBias(asFloat32(layer.bias), paramsOf(layer.input).scale, quantized.params)
+        const flat = { name: layer.bias.name, dims: [bias.values.length] }
+        const biasName = addDequantized(editor, flat, { ...bias, axis: axis === undefined ? undefined : 0 })
+        replaceOperand(editor, layer.node, layer.bias.name, biasName)
+      }
     }
   }
+}
+
+/** int8 weights of layers that share them: the scales suit all of their biases. */
+export function layerWeights(
+  layers: readonly [LayerPlan, ...LayerPlan[]],
+  paramsOf: (tensor: string) => AffineParams,
+  { weights: format, leastScales }: InsertOptions,
+  roundUp?: RoundUp,
+): QuantizedWeights {
+  for (const { bias } of layers) if (bias !== undefined) refuseNotFinite(bias)
+  const [first] = layers
+  const { weights, axis: channelAxis } = first
+  const axis = format.perChannel ? channelAxis : undefined
+  const channels = channelAxis === undefined ? 1 : (weights.dims[channelAxis] ?? 1)
+  const uses = layers.map(({ input, bias }) => ({
+    inputScale: paramsOf(input).scale,
+    bias: bias === undefined ? undefined : asFloat32(bias),
+  }))
+  const perChannel = minimalWeightScales(channels, uses)
+  const least = leastScales?.get(weightsKey(first))
+  const minScales = (axis === undefined ? [Math.max(...perChannel)] : perChannel).map((scale, channel) =>
+    Math.max(scale, least?.[channel] ?? 0),
+  )
+  return quantizeWeights(weights, { ...format, type: 'int8', ...(axis !== undefined && { axis }), minScales, roundUp })
 }
 
 /**
@@ -162,12 +202,17 @@ function unsigned({ values, params }: QuantizedWeights): QuantizedWeights {
 export function bySharedWeights(layers: readonly LayerPlan[]): Iterable<readonly [LayerPlan, ...LayerPlan[]]> {
   const groups = new Map<string, [LayerPlan, ...LayerPlan[]]>()
   for (const layer of layers) {
-    const key = `${layer.axis} ${layer.weights.name}`
+    const key = weightsKey(layer)
     const group = groups.get(key)
     if (group === undefined) groups.set(key, [layer])
     else group.push(layer)
   }
   return groups.values()
+}
+
+/** The same for layers that share weights, and read them the same way. */
+export function weightsKey({ axis, weights }: LayerPlan): string {
+  return `${axis} ${weights.name}`
 }
 
 function quantizeOperands(editor: GraphEditor, plan: QuantizationPlan, type: QuantizedType): void {

@@ -3,8 +3,9 @@ import type { Model } from '@edgefit/shared/onnx'
 import type { Interval } from '../affine.ts'
 import type { PassResult } from '../pass-report.ts'
 import { prepareForQuantization } from '../prepare-for-quantization.ts'
+import type { Roundings } from '../rounding/roundings.ts'
 import { groupParams, tensorsToObserve } from './group-params.ts'
-import { type InsertOptions, insertQdq } from './insert-qdq.ts'
+import { type InsertOptions, insertQdq, roundedLayers } from './insert-qdq.ts'
 import { planQuantization, type QuantizationPlan } from './plan.ts'
 
 export interface StaticQuantization {
@@ -13,8 +14,11 @@ export interface StaticQuantization {
   /** Values of `prepared` whose ranges {@link StaticQuantization.apply} wants, exactly these. */
   readonly observe: readonly string[]
   readonly plan: QuantizationPlan
-  /** @throws EdgefitError RECIPE_INVALID when `ranges` are not those of `observe`. */
-  apply(ranges: ReadonlyMap<string, Interval>): PassResult
+  /**
+   * @param roundings of weights that are not to be rounded to nearest
+   * @throws EdgefitError RECIPE_INVALID when `ranges` are not those of `observe`.
+   */
+  apply(ranges: ReadonlyMap<string, Interval>, roundings?: Roundings): PassResult
 }
 
 export interface QuantizeStaticOptions extends InsertOptions {
@@ -43,9 +47,10 @@ export function quantizeStatic(model: Model, options: QuantizeStaticOptions): St
     prepared,
     observe: tensorsToObserve(plan),
     plan,
-    apply(ranges) {
+    apply(ranges, roundings = new Map()) {
       const params = groupParams(plan, ranges, options.activations)
-      return { model: { ...prepared, graph: insertQdq(prepared.graph, plan, params, options) }, notes: plan.notes }
+      const graph = insertQdq(prepared.graph, plan, params, options, { layers: roundedLayers(roundings) })
+      return { model: { ...prepared, graph }, notes: plan.notes }
     },
   }
 }

@@ -1,6 +1,7 @@
 import { asFloat32, type Tensor } from '@edgefit/shared/onnx'
 import { roundHalfEven } from '../affine.ts'
 import { refuseNotFinite } from '../quantize-weights.ts'
+import { isUp, type RoundUp } from '../rounding/roundings.ts'
 
 export interface BlockFormat {
   readonly bits: 4 | 8
@@ -33,16 +34,27 @@ export interface BlockwiseWeights {
  *
  * Symmetric: the weight furthest from 0 takes the one integer that has no opposite, which makes use of the whole range
  * (`MlasQuantizeBlockwise`). `outputAxis`: 1 for [inputs, outputs], 0 for the transpose.
+ * `roundUp`: which way each weight goes, in steps; a negative scale turns that round.
  *
  * @throws EdgefitError MODEL_INVALID naming the tensor when a weight is not finite.
  */
-export function quantizeBlocks(weights: Tensor, outputAxis: 0 | 1, format: BlockFormat): BlockwiseWeights {
+export function quantizeBlocks(
+  weights: Tensor,
+  outputAxis: 0 | 1,
+  format: BlockFormat,
+  roundUp?: RoundUp,
+): BlockwiseWeights {
   refuseNotFinite(weights)
   const source = asFloat32(weights)
   const [rows = 0, columns = 0] = weights.dims
   const [inputs, outputs] = outputAxis === 1 ? [rows, columns] : [columns, rows]
-  const at = (output: number, input: number): number =>
-    source[outputAxis === 1 ? input * columns + output : output * columns + input] ?? 0
+  const placeOf = (output: number, input: number): number =>
+    outputAxis === 1 ? input * columns + output : output * columns + input
+  const at = (output: number, input: number): number => source[placeOf(output, input)] ?? 0
+  const rounded = (steps: number, output: number, input: number): number => {
+    if (roundUp === undefined) return roundHalfEven(steps)
+    return isUp(roundUp, placeOf(output, input)) ? Math.ceil(steps) : Math.floor(steps)
+  }
   const blocks = Math.ceil(inputs / format.blockSize)
   const largest = 2 ** format.bits - 1
   const values = new Uint8Array(outputs * inputs)
@@ -62,7 +74,7 @@ export function quantizeBlocks(weights: Tensor, outputAxis: 0 | 1, format: Block
       scales[output * blocks + block] = scale
       zeroPoints[output * blocks + block] = zeroPoint
       for (let input = start; input < end; input++) {
-        const step = roundHalfEven(Math.fround(at(output, input) / scale)) + zeroPoint
+        const step = rounded(Math.fround(at(output, input) / scale), output, input) + zeroPoint
         values[output * inputs + input] = Math.min(largest, Math.max(0, step))
       }
     }

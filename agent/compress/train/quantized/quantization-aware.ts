@@ -36,7 +36,7 @@ export function quantizationAware(
   const barriers = new Set<string>()
   const opset = prepared.opsetImports.get('') ?? 1
   const params = groupParams(plan, ranges, options.activations)
-  const graph = insertQdq(prepared.graph, plan, params, options, fakeQuantizer(opset, barriers))
+  const graph = insertQdq(prepared.graph, plan, params, options, { layers: fakeQuantizer(opset, barriers) })
   return {
     trainee: { model: { ...prepared, graph }, trainable: trainableWeights(prepared, scope), barriers },
     notes: plan.notes,
