@@ -80,6 +80,28 @@ const QuantizeDynamic = z.strictObject({
 /** Calibrated ranges per tensor: what makes a static recipe resolved. */
 const TensorRanges = z.record(z.string(), z.tuple([z.number(), z.number()]))
 
+/** Which way weights are rounded; absent: to the nearest step. */
+const Rounding = {
+  /**
+   * Up or down so that each layer, fed by the model quantized so far, gives what it gives in float (AdaRound, arXiv
+   * 2004.10568). Takes about as long as training.
+   */
+  rounding: z
+    .strictObject({
+      method: z.literal('adaptive'),
+      samples: z.int().min(1),
+      /** Steps for each layer; fewer where it has so many weights that they would take minutes. */
+      iterations: z.int().min(1).max(100_000).default(500),
+      seed: z.int().min(0).default(0),
+    })
+    .optional(),
+  /**
+   * By weight tensor a bit for each weight, set where it is rounded up; base64. Present in a resolved recipe: the bytes
+   * are then the same anywhere.
+   */
+  roundings: z.record(z.string(), z.base64()).optional(),
+}
+
 /** Which layers stay in float, by what each does to the outputs when it alone is quantized. */
 const LeaveInFloat = z.discriminatedUnion('by', [
   /** As many as `layers`, the noisiest. */
@@ -119,6 +141,7 @@ const QuantizeStatic = z.strictObject({
   leaveInFloat: LeaveInFloat.optional(),
   /** Present in a resolved recipe: calibration is then skipped and the bytes are the same anywhere. */
   ranges: TensorRanges.optional(),
+  ...Rounding,
 })
 
 /** How a target in time is approached. */
@@ -210,6 +233,7 @@ const QuantizeWeights = z.strictObject({
   /** `matmulnbits`: the operator of onnxruntime. `dequantize`: the standard's own, which lifts the model to opset 21. */
   form: z.enum(['matmulnbits', 'dequantize']).default('matmulnbits'),
   exclude: z.array(z.string()).default([]),
+  ...Rounding,
 })
 
 const ToFloat16 = z.strictObject({
@@ -225,8 +249,12 @@ const FineTune = z.strictObject({ pass: z.literal('fine-tune'), ...Training.shap
 
 /** `quantize-static` with weights that are trained for it. */
 const QuantizeAware = z.strictObject({
-  ...QuantizeStatic.omit({ leaveInFloat: true }).shape,
+  ...QuantizeStatic.omit({ leaveInFloat: true, rounding: true, roundings: true }).shape,
   pass: z.literal('quantize-aware'),
+  /** `from-weights`: the largest magnitude takes the largest integer. `learned`: a learned step size (arXiv 1902.08153). */
+  weightScales: z.enum(['from-weights', 'learned']).default('from-weights'),
+  /** As calibrated, or learned from there: scale and zero point. */
+  activationRanges: z.enum(['frozen', 'learned']).default('frozen'),
   training: Training,
 })
 

@@ -20,15 +20,20 @@ export async function applyQuantizeAware(
   context: TrainingContext,
   ...calibrating: CalibrationArguments
 ): Promise<{ readonly resolved: QuantizeAwarePass; readonly result: PassResult }> {
-  const { training, ...settings } = pass
+  const { training, weightScales, activationRanges, ...settings } = pass
   const { resolved } = await applyStatic(model, { ...settings, pass: 'quantize-static' }, ...calibrating)
   const { activations, weights, exclude, floatStem, ranges = {} } = resolved
   const intervals = Object.entries(ranges).map(([tensor, [min, max]]) => [tensor, { min, max }] as const)
   const options = { activations: activations.type, weights, exclude, floatStem }
-  const aware = quantizationAware(model, options, new Map(intervals), training.trainable)
+  const aware = quantizationAware(model, options, new Map(intervals), {
+    scope: training.trainable,
+    optimizer: training.optimizer.kind,
+    weightScales,
+    activationRanges,
+  })
   const trained = await trainWith(aware.trainee, training, aware.exported, context)
   return {
-    resolved: { ...settings, ranges, pass: 'quantize-aware', training },
+    resolved: { ...pass, ranges },
     result: { model: aware.exported(trained.weights), notes: [...aware.notes, ...notesOn(trained)] },
   }
 }

@@ -1,13 +1,4 @@
-import {
-  floatTensor,
-  type GraphEditor,
-  int8Tensor,
-  int64Tensor,
-  intsValue,
-  intValue,
-  node,
-  type Tensor,
-} from '@edgefit/shared/onnx'
+import { type GraphEditor, int8Tensor, intValue, node, type Tensor } from '@edgefit/shared/onnx'
 import { weightRange } from '../../affine.ts'
 import { minimalWeightScales } from '../../quantize-bias.ts'
 import {
@@ -16,21 +7,36 @@ import {
   type LayerQuantizer,
   replaceOperand,
 } from '../../quantize-static/insert-qdq.ts'
+import type { LayerPlan } from '../../quantize-static/plan.ts'
 
-/** The first opset whose ReduceMax takes its axes as an input. */
-const AXES_AS_INPUT = 18
+/** Weights that get one scale for each entry of `axis`, or one in all. */
+export interface WeightsToScale {
+  readonly layer: LayerPlan
+  readonly axis: number | undefined
+  /** The largest integer. */
+  readonly levels: number
+  /** The least scale of each. */
+  readonly floors: readonly number[]
+}
+
+export interface ScaledWeights {
+  /** Name of the scales. */
+  readonly scale: string
+  /** Name of what is to be divided by them: the weights, held within what the integers can say. */
+  readonly weights: string
+}
+
+/** Adds the scales of weights to a graph. */
+export type ScaleWriter = (editor: GraphEditor, weights: WeightsToScale) => ScaledWeights
 
 /**
  * Layers as training needs them: their weights stay float32 initializers and go through QuantizeLinear and
- * DequantizeLinear on their way, with scales computed from them in the graph by the rule that the quantized model's come
- * from. Biases stay as they are: int32 leaves nothing to learn.
+ * DequantizeLinear on their way. Biases stay as they are: int32 leaves nothing to learn.
  *
  * Least scales leave the bias out, which changes while training: where a channel's bias is so large beside its weights
  * that int32 would not hold it, the exported model has a larger scale than training saw.
- *
- * @param scales receives the names of the computed scales, through which no gradient is meant to flow
  */
-export function fakeQuantizer(opset: number, scales: Set<string>): LayerQuantizer {
+export function fakeQuantizer(writeScales: ScaleWriter): LayerQuantizer {
   return (editor, plan, paramsOf, { weights: format }) => {
     for (const [first, ...others] of bySharedWeights(plan.layers)) {
       const layers = [first, ...others]
@@ -38,14 +44,9 @@ export function fakeQuantizer(opset: number, scales: Set<string>): LayerQuantize
       const uses = layers.map(({ input }) => ({ inputScale: paramsOf(input).scale, bias: undefined }))
       const channels = axis === undefined ? 1 : (first.weights.dims[axis] ?? 1)
       const levels = weightRange('int8', format.reducedRange).max
-      const scale = addScale(editor, first.weights, {
-        axis,
-        levels,
-        floors: minimalWeightScales(channels, uses),
-        opset,
-      })
-      scales.add(scale)
-      const name = addFakeQuantized(editor, first.weights, scale, axis)
+      const floors = minimalWeightScales(channels, uses)
+      const scaled = writeScales(editor, { layer: first, axis, levels, floors })
+      const name = addFakeQuantized(editor, first.weights, scaled, axis)
       for (const layer of layers) {
         if (layer.node.opType === 'MatMul') keepProductAlone(editor, layer.node)
         replaceOperand(editor, layer.node, first.weights.name, name)
@@ -54,49 +55,12 @@ export function fakeQuantizer(opset: number, scales: Set<string>): LayerQuantize
   }
 }
 
-interface ScaleOptions {
-  readonly axis: number | undefined
-  /** The largest integer. */
-  readonly levels: number
-  /** The least scale of each channel. */
-  readonly floors: readonly number[]
-  readonly opset: number
-}
-
-/** max(|w|) / levels over each channel, or over all; never less than its floor. */
-function addScale(editor: GraphEditor, { name, dims }: Tensor, { axis, levels, floors, opset }: ScaleOptions): string {
-  const value = (hint: string): string => editor.freshName(`${name}/${hint}`)
-  const axes = [...dims.keys()].filter((position) => position !== axis)
-  const magnitudes = value('magnitudes')
-  const largest = value('largest')
-  const scaled = value('scaled')
-  const scale = value('scale')
-  const step = value('step')
-  const least = value('least')
-  editor.setInitializer(floatTensor(step, [], Float32Array.of(1 / levels)))
-  const shape = axis === undefined ? [] : [floors.length]
-  editor.setInitializer(floatTensor(least, shape, Float32Array.from(floors)))
-  editor.add(
-    node({ opType: 'Abs', inputs: [name], outputs: [magnitudes] }),
-    reduceMax(editor, magnitudes, largest, axes, opset),
-    node({ opType: 'Mul', inputs: [largest, step], outputs: [scaled] }),
-    node({ opType: 'Max', inputs: [scaled, least], outputs: [scale] }),
-  )
-  return scale
-}
-
-function reduceMax(editor: GraphEditor, from: string, to: string, axes: readonly number[], opset: number) {
-  const keepdims = intValue(0)
-  if (opset < AXES_AS_INPUT) {
-    return node({ opType: 'ReduceMax', inputs: [from], outputs: [to], attributes: { keepdims, axes: intsValue(axes) } })
-  }
-  const name = editor.freshName(`${to}/axes`)
-  editor.setInitializer(int64Tensor(name, [axes.length], axes))
-  return node({ opType: 'ReduceMax', inputs: [from, name], outputs: [to], attributes: { keepdims } })
-}
-
-function addFakeQuantized(editor: GraphEditor, weights: Tensor, scale: string, axis: number | undefined): string {
-  const { name, dims } = weights
+function addFakeQuantized(
+  editor: GraphEditor,
+  { name, dims }: Tensor,
+  { scale, weights }: ScaledWeights,
+  axis: number | undefined,
+): string {
   const attributes = axis === undefined ? {} : { axis: intValue(axis) }
   const zeros = editor.freshName(`${name}/zero_point`)
   const channels = axis === undefined ? [] : [dims[axis] ?? 1]
@@ -104,7 +68,7 @@ function addFakeQuantized(editor: GraphEditor, weights: Tensor, scale: string, a
   const quantized = editor.freshName(`${name}/quantized`)
   const output = editor.freshName(`${name}/dequantized`)
   editor.add(
-    node({ opType: 'QuantizeLinear', inputs: [name, scale, zeros], outputs: [quantized], attributes }),
+    node({ opType: 'QuantizeLinear', inputs: [weights, scale, zeros], outputs: [quantized], attributes }),
     node({ opType: 'DequantizeLinear', inputs: [quantized, scale, zeros], outputs: [output], attributes }),
   )
   return output

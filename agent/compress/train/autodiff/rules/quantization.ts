@@ -7,11 +7,16 @@ import { sumToShape } from './broadcast.ts'
 /**
  * A pair of these passes gradients straight through, except where the integers end (Bengio et al., arXiv 1308.3432). What
  * flows between the two is the gradient by the real number that an integer stands for. The two gradients of a scale add
- * up to that of a learned step size (Esser et al., arXiv 1902.08153), not divided by √(elements · largest integer).
+ * up to that of a learned step size (Esser et al., arXiv 1902.08153), not divided by √(elements · largest integer); those
+ * of a zero point, which a QuantizeLinear of scale 1 makes of a real number, to that of a learned offset (Bhalgat et al.,
+ * arXiv 2004.09576).
  */
 export const quantizationRules: GradientRules = { QuantizeLinear: quantize, DequantizeLinear: dequantize }
 
-/** x̂'s gradient where x rounds to an integer within the range; the scale gets -Σ g·x/scale over the same elements. */
+/**
+ * x̂'s gradient where x rounds to an integer within the range; over the same elements the scale gets -Σ g·x/scale, the
+ * zero point Σ g·scale.
+ */
 function quantize(request: GradientRequest): ReturnType<GradientRule> {
   const {
     node,
@@ -24,15 +29,19 @@ function quantize(request: GradientRequest): ReturnType<GradientRule> {
   if ('refused' in format) return format
   const { scale, zero, range, toScale } = format
   const { mul, sub, div, neg, less, greater, and, indicator } = algebra(emit)
-  const [x = ''] = node.inputs
+  const [x = '', givenScale = ''] = node.inputs
   // Half an integer beyond the range still rounds into it. Numbers may then be equal to those that the range came from.
   const bound = (integer: number): string => mul(scale, typeof zero === 'number' ? integer - zero : sub(integer, zero))
   const inside = and(greater(x, bound(range.low - 0.5)), less(x, bound(range.high + 0.5)))
   const through = mul(g, indicator(inside))
-  return [wanted[0] ? through : undefined, wanted[1] ? neg(toScale(div(mul(through, x), scale))) : undefined]
+  return [
+    wanted[0] ? through : undefined,
+    wanted[1] ? neg(div(toScale(mul(through, x)), givenScale)) : undefined,
+    wanted[2] ? mul(toScale(through), givenScale) : undefined,
+  ]
 }
 
-/** The gradient itself; the scale gets Σ g·(q - zero point). */
+/** The gradient itself; the scale gets Σ g·(q - zero point), the zero point -Σ g·scale. */
 function dequantize(request: GradientRequest): ReturnType<GradientRule> {
   const {
     node,
@@ -41,16 +50,22 @@ function dequantize(request: GradientRequest): ReturnType<GradientRule> {
     shapeOf,
     emit,
   } = request
-  const [q = ''] = node.inputs
+  const [q = '', givenScale = ''] = node.inputs
   if (wanted[0] && !isInverse(request))
     return { refused: 'its scale or zero point is not that of the QuantizeLinear before' }
-  if (!wanted[1]) return [g]
+  if (!wanted[1] && !wanted[2]) return [g]
   const format = formatOf(request, shapeOf(q))
   if ('refused' in format) return format
-  const { mul, sub } = algebra(emit)
-  const integers = castToFloat(emit, q)
-  const steps = format.zero === 0 ? integers : sub(integers, format.zero)
-  return [wanted[0] ? g : undefined, format.toScale(mul(g, steps))]
+  const { mul, sub, neg } = algebra(emit)
+  const steps = (): string => {
+    const integers = castToFloat(emit, q)
+    return format.zero === 0 ? integers : sub(integers, format.zero)
+  }
+  return [
+    wanted[0] ? g : undefined,
+    wanted[1] ? format.toScale(mul(g, steps())) : undefined,
+    wanted[2] ? neg(mul(format.toScale(g), givenScale)) : undefined,
+  ]
 }
 
 function isInverse({ node, producer, constant }: GradientRequest): boolean {
@@ -83,15 +98,12 @@ interface Format {
   toScale(value: string): string
 }
 
-function formatOf(
-  { node, shapeOf, constant, emit }: GradientRequest,
-  shape: readonly number[],
-): Format | GradientRefusal {
+function formatOf(request: GradientRequest, shape: readonly number[]): Format | GradientRefusal {
+  const { node, shapeOf, constant, emit } = request
   const [, scale = '', zero = ''] = node.inputs
   if (intAttribute(node, 'block_size', 0) !== 0) return { refused: 'it quantizes block by block' }
-  const zeros = zero === '' ? undefined : constant(zero)
-  if (zero !== '' && zeros === undefined) return { refused: 'its zero point is computed' }
-  const dataType = zeros?.dataType ?? declaredType(node)
+  const dataType = typeOfIntegers(request, node)
+  if (dataType === undefined) return { refused: 'its zero point is computed, and not by a QuantizeLinear' }
   const range = RANGES[dataType]
   if (range === undefined) return { refused: `it quantizes to ${dataType}` }
 
@@ -102,13 +114,21 @@ function formatOf(
   const shaped = (value: string): string => (perAxis ? emit.reshape(value, broadcastShape) : value)
   return {
     scale: shaped(scale),
-    zero: zeros === undefined || zeros.data.every((byte) => byte === 0) ? 0 : shaped(castToFloat(emit, zero)),
+    zero: zero === '' || constant(zero)?.data.every((byte) => byte === 0) ? 0 : shaped(castToFloat(emit, zero)),
     range,
     toScale: (value) => {
       const sum = sumToShape(emit, value, shape, broadcastShape)
       return perAxis ? emit.reshape(sum, scaleShape) : sum
     },
   }
+}
+
+/** Of what a QuantizeLinear gives, or a DequantizeLinear takes: the zero point has the same. */
+function typeOfIntegers(request: GradientRequest, node: Node): DataType | undefined {
+  const [, , zero = ''] = node.inputs
+  if (zero === '') return declaredType(node)
+  const maker = request.producer(zero)
+  return maker?.opType === 'QuantizeLinear' ? typeOfIntegers(request, maker) : request.constant(zero)?.dataType
 }
 
 interface IntegerRange {

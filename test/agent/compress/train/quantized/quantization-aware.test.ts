@@ -1,10 +1,13 @@
-import { encodeModel, type Model } from '@edgefit/shared/onnx'
+import { asFloat32, elementCount, encodeModel, type Model } from '@edgefit/shared/onnx'
+import { seededRandom } from '@edgefit/shared/stats'
 import { describe, expect, it } from 'vitest'
 import type { Interval } from '../../../../../agent/compress/affine.ts'
 import { collectRanges } from '../../../../../agent/compress/calibration/collect.ts'
 import { quantizeStatic } from '../../../../../agent/compress/quantize-static/quantize-static.ts'
 import { quantizationAware } from '../../../../../agent/compress/train/quantized/quantization-aware.ts'
-import { train } from '../../../../../agent/compress/train/train.ts'
+import type { Numbers } from '../../../../../agent/compress/train/run-step.ts'
+import { type Trainee, train } from '../../../../../agent/compress/train/train.ts'
+import { withWeights } from '../../../../../agent/compress/train/with-weights.ts'
 import { openSession } from '../../support/runtime.ts'
 import { breastCancer, judgeOn, portsOf, SMALL_PLAN, untrainedModel } from '../support/breast-cancer-training.ts'
 
@@ -14,6 +17,14 @@ const OPTIONS = {
   weights: { type: 'int8', perChannel: true, reducedRange: false },
   exclude: [],
 } as const
+
+const GIVEN = {
+  scope: { kind: 'all' },
+  optimizer: 'adam',
+  weightScales: 'from-weights',
+  activationRanges: 'frozen',
+} as const
+const LEARNED = { ...GIVEN, weightScales: 'learned', activationRanges: 'learned' } as const
 
 async function calibrated(model: Model): Promise<ReadonlyMap<string, Interval>> {
   const { training } = await breastCancer()
@@ -45,32 +56,53 @@ async function scoresOf(model: Model): Promise<readonly number[]> {
   }
 }
 
+function expectClose(seen: readonly number[], written: readonly number[]): void {
+  const largest = Math.max(...written.map(Math.abs))
+  expect(seen).toHaveLength(written.length)
+  for (const [at, value] of seen.entries()) expect(Math.abs(value - (written[at] ?? 0))).toBeLessThan(largest * 1e-3)
+}
+
+/** Changes of both signs to all that is learned beside the weights. */
+function moved({ trainable }: Trainee, weights: ReadonlySet<string>): Numbers {
+  const random = seededRandom(5)
+  const beside = trainable.filter(({ name }) => !weights.has(name))
+  return new Map(
+    beside.map(({ name, dims }) => [
+      name,
+      Float32Array.from({ length: elementCount(dims) }, () => (random() < 0.5 ? -1 : 1) * (0.1 + 0.2 * random())),
+    ]),
+  )
+}
+
 describe.each([true, false])('quantization-aware training, scales per channel: %s', (perChannel) => {
   const options = { ...OPTIONS, weights: { ...OPTIONS.weights, perChannel } }
 
   it('sees the model as it will be exported', async () => {
     const model = await untrainedModel()
-    const { trainee, exported } = quantizationAware(model, options, await calibrated(model), { kind: 'all' })
-    const seen = await scoresOf(trainee.model)
-    const written = await scoresOf(exported(new Map()))
-    const largest = Math.max(...written.map(Math.abs))
-    expect(seen).toHaveLength(written.length)
-    for (const [at, value] of seen.entries()) expect(Math.abs(value - (written[at] ?? 0))).toBeLessThan(largest * 1e-3)
+    const { trainee, exported } = quantizationAware(model, options, await calibrated(model), GIVEN)
+    expectClose(await scoresOf(trainee.model), await scoresOf(exported(new Map())))
+  })
+
+  it('sees learned scales and ranges as they will be exported', async () => {
+    const model = await untrainedModel()
+    const ranges = await calibrated(model)
+    const { trainee, exported } = quantizationAware(model, options, ranges, LEARNED)
+    const changes = moved(trainee, new Set(model.graph.initializers.keys()))
+    expect(changes.size).toBeGreaterThan(5)
+    expectClose(await scoresOf(withWeights(trainee.model, changes)), await scoresOf(exported(changes)))
+    expect(await scoresOf(exported(changes))).not.toEqual(await scoresOf(exported(new Map())))
   })
 
   it('learns through the rounding, and what it reports is what the exported model scores', async () => {
     const model = await untrainedModel()
-    const { trainee, exported } = quantizationAware(model, options, await calibrated(model), { kind: 'all' })
+    const { trainee, exported } = quantizationAware(model, options, await calibrated(model), GIVEN)
     const { tuning } = await breastCancer()
     const judge = judgeOn(tuning)
-    const losses: number[] = []
-    const ports = await portsOf({
-      judge: (weights) => judge(exported(weights)),
-      onProgress: ({ loss }) => losses.push(loss),
-    })
+    const ports = await portsOf({ judge: (weights) => judge(exported(weights)) })
     const trained = await train(trainee, SMALL_PLAN, ports, signal)
     expect(trained.bestScore).toBeGreaterThan(0.93)
     expect(trained.initialScore).toBeLessThan(0.85)
+    const losses = trained.history.flatMap(({ loss }) => (loss === null ? [] : [loss]))
     expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2)
     expect(await judge(exported(trained.weights))).toBe(trained.bestScore)
   })

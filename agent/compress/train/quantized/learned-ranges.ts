@@ -1,0 +1,144 @@
+import { floatTensor, type GraphEditor, int8Tensor, node, type Tensor, uint8Tensor } from '@edgefit/shared/onnx'
+import {
+  type AffineParams,
+  FULL_RANGE,
+  fitWithin,
+  type Interval,
+  type QuantizedType,
+  roundHalfEven,
+} from '../../affine.ts'
+import { constantParams, type ParamsWriter } from '../../quantize-static/insert-qdq.ts'
+import type { Group } from '../../quantize-static/shared-groups.ts'
+import type { Numbers } from '../run-step.ts'
+import type { Optimizer } from '../step/optimizers.ts'
+import type { TrainableWeight } from '../trainable.ts'
+import { addLearned, type LearnedNumbers, learnedValues, learningUnit } from './learned-numbers.ts'
+
+/** How far a scale may shrink: a step too long must not make it vanish. */
+const LEAST_SHARE = 1 / 64
+
+export interface RangesToLearn {
+  /** Of the groups whose ranges are to be learned, by leader. */
+  readonly groups: ReadonlyMap<string, GroupToLearn>
+  readonly type: QuantizedType
+  readonly optimizer: Optimizer['kind']
+  /** Receives values through which no gradient is meant to flow. */
+  readonly barriers: Set<string>
+}
+
+export interface GroupToLearn extends Group {
+  /** Of one sample, in all values of the group. */
+  readonly elements: number
+}
+
+export interface LearnedRanges {
+  /** Constants for groups whose ranges are not learned. */
+  readonly write: ParamsWriter
+  readonly trainable: readonly TrainableWeight[]
+  /** `ranges` with what has been learned: quantizing to these gives scales and zero points as trained. */
+  exported(ranges: ReadonlyMap<string, Interval>, weights: Numbers): ReadonlyMap<string, Interval>
+}
+
+interface Learned {
+  readonly group: Group
+  readonly scale: LearnedNumbers
+  readonly zeroPoint: LearnedNumbers | number
+}
+
+/**
+ * Ranges of activations that are trained with the weights: the scale as a learned step size (arXiv 1902.08153), and the
+ * zero point, rounded to an integer as it will be written, as a learned offset (arXiv 2004.09576). 0 stays a value that
+ * integers can say, and a Relu or Clip that quantization makes redundant stays so: its zero point does not move, and its
+ * scale does not grow beyond its bounds.
+ */
+export function learnedRanges({ groups, type, optimizer, barriers }: RangesToLearn): LearnedRanges {
+  const integers = FULL_RANGE[type]
+  const levels = integers.max - integers.min
+  const all: Learned[] = []
+
+  function learn(editor: GraphEditor, { elements, ...group }: GroupToLearn, params: AffineParams) {
+    const { leader, bounds } = group
+    const one = (value: number): Float32Array => Float32Array.of(value)
+    const scale = addLearned(
+      editor,
+      `${leader}/scale`,
+      {
+        dims: [],
+        start: one(params.scale),
+        unit: one(learningUnit(optimizer, params.scale, elements, levels)),
+        low: one(params.scale * LEAST_SHARE),
+        high: one(largestScale(params.zeroPoint, integers, bounds)),
+      },
+      barriers,
+    )
+    const isBound = Number.isFinite(bounds.min) || Number.isFinite(bounds.max)
+    if (isBound) {
+      all.push({ group, scale: scale.learned, zeroPoint: params.zeroPoint })
+      return { scale: scale.value, zeroPoint: addInteger(editor, `${leader}/zero_point`, type, params.zeroPoint) }
+    }
+    const offset = addLearned(
+      editor,
+      `${leader}/offset`,
+      {
+        dims: [],
+        start: one(params.zeroPoint),
+        // In steps, of what would be learned in real values.
+        unit: one(learningUnit(optimizer, levels * params.scale, elements, levels) / params.scale),
+        low: one(integers.min),
+        high: one(integers.max),
+      },
+      barriers,
+    )
+    all.push({ group, scale: scale.learned, zeroPoint: offset.learned })
+    return { scale: scale.value, zeroPoint: addRounded(editor, leader, type, offset.value) }
+  }
+
+  return {
+    write: (editor, leader, params, like) => {
+      const group = groups.get(leader)
+      return group === undefined ? constantParams(editor, leader, params, like) : learn(editor, group, params)
+    },
+    get trainable() {
+      return all.flatMap(({ scale, zeroPoint }) =>
+        typeof zeroPoint === 'number' ? [scale.change] : [scale.change, zeroPoint.change],
+      )
+    },
+    exported: (ranges, weights) => {
+      const found = new Map(ranges)
+      for (const { group, scale, zeroPoint } of all) {
+        const [step = 1] = learnedValues(scale, weights)
+        const zero =
+          typeof zeroPoint === 'number' ? zeroPoint : roundHalfEven(learnedValues(zeroPoint, weights)[0] ?? 0)
+        // Products of a float32 and a byte are exact: dividing the width by the levels gives the very scale back.
+        const range = { min: (integers.min - zero) * step, max: (integers.max - zero) * step }
+        for (const tensor of group.observe) found.set(tensor, range)
+      }
+      return found
+    },
+  }
+}
+
+/** With which every integer stands for a value within the bounds. */
+function largestScale(zeroPoint: number, integers: Interval, bounds: Interval): number {
+  return fitWithin({ scale: LARGEST, zeroPoint }, integers, bounds)?.scale ?? LARGEST
+}
+
+/** A range of nearly all float32. */
+const LARGEST = 2 ** 100
+
+function addRounded(editor: GraphEditor, leader: string, type: QuantizedType, value: string): string {
+  const name = editor.freshName(`${leader}/zero_point`)
+  const one = editor.freshName(`${leader}/one`)
+  editor.setInitializer(floatTensor(one, [], Float32Array.of(1)))
+  const zero = addInteger(editor, `${leader}/zero`, type, 0)
+  editor.add(node({ opType: 'QuantizeLinear', inputs: [value, one, zero], outputs: [name] }))
+  return name
+}
+
+function addInteger(editor: GraphEditor, hint: string, type: QuantizedType, value: number): string {
+  const name = editor.freshName(hint)
+  const tensor: Tensor =
+    type === 'int8' ? int8Tensor(name, [], Int8Array.of(value)) : uint8Tensor(name, [], Uint8Array.of(value))
+  editor.setInitializer(tensor)
+  return name
+}
