@@ -1,4 +1,4 @@
-import { type GraphEditor, int8Tensor, intValue, node, type Tensor } from '@edgefit/shared/onnx'
+import { int8Tensor, intValue, type Tensor } from '@edgefit/shared/onnx'
 import { weightRange } from '../../affine.ts'
 import { minimalWeightScales } from '../../quantize-bias.ts'
 import {
@@ -8,6 +8,8 @@ import {
   replaceOperand,
 } from '../../quantize-static/insert-qdq.ts'
 import type { LayerPlan } from '../../quantize-static/plan.ts'
+import type { Emitter } from '../autodiff/emitter.ts'
+import { emitInto } from './emit-into.ts'
 
 /** Weights that get one scale for each entry of `axis`, or one in all. */
 export interface WeightsToScale {
@@ -26,8 +28,8 @@ export interface ScaledWeights {
   readonly weights: string
 }
 
-/** Adds the scales of weights to a graph. */
-export type ScaleWriter = (editor: GraphEditor, weights: WeightsToScale) => ScaledWeights
+/** Emits the scales of weights. */
+export type ScaleWriter = (emit: Emitter, weights: WeightsToScale) => ScaledWeights
 
 /**
  * Layers as training needs them: their weights stay float32 initializers and go through QuantizeLinear and
@@ -36,7 +38,7 @@ export type ScaleWriter = (editor: GraphEditor, weights: WeightsToScale) => Scal
  * Least scales leave the bias out, which changes while training: where a channel's bias is so large beside its weights
  * that int32 would not hold it, the exported model has a larger scale than training saw.
  */
-export function fakeQuantizer(writeScales: ScaleWriter): LayerQuantizer {
+export function fakeQuantizer(opset: number, writeScales: ScaleWriter): LayerQuantizer {
   return (editor, plan, paramsOf, { weights: format }) => {
     for (const [first, ...others] of bySharedWeights(plan.layers)) {
       const layers = [first, ...others]
@@ -45,8 +47,9 @@ export function fakeQuantizer(writeScales: ScaleWriter): LayerQuantizer {
       const channels = axis === undefined ? 1 : (first.weights.dims[axis] ?? 1)
       const levels = weightRange('int8', format.reducedRange).max
       const floors = minimalWeightScales(channels, uses)
-      const scaled = writeScales(editor, { layer: first, axis, levels, floors })
-      const name = addFakeQuantized(editor, first.weights, scaled, axis)
+      const name = emitInto(editor, opset, (emit) =>
+        emitRounded(emit, first.weights, writeScales(emit, { layer: first, axis, levels, floors }), axis),
+      )
       for (const layer of layers) {
         if (layer.node.opType === 'MatMul') keepProductAlone(editor, layer.node)
         replaceOperand(editor, layer.node, first.weights.name, name)
@@ -55,21 +58,15 @@ export function fakeQuantizer(writeScales: ScaleWriter): LayerQuantizer {
   }
 }
 
-function addFakeQuantized(
-  editor: GraphEditor,
+function emitRounded(
+  emit: Emitter,
   { name, dims }: Tensor,
   { scale, weights }: ScaledWeights,
   axis: number | undefined,
 ): string {
   const attributes = axis === undefined ? {} : { axis: intValue(axis) }
-  const zeros = editor.freshName(`${name}/zero_point`)
   const channels = axis === undefined ? [] : [dims[axis] ?? 1]
-  editor.setInitializer(int8Tensor(zeros, channels, new Int8Array(channels[0] ?? 1)))
-  const quantized = editor.freshName(`${name}/quantized`)
-  const output = editor.freshName(`${name}/dequantized`)
-  editor.add(
-    node({ opType: 'QuantizeLinear', inputs: [weights, scale, zeros], outputs: [quantized], attributes }),
-    node({ opType: 'DequantizeLinear', inputs: [quantized, scale, zeros], outputs: [output], attributes }),
-  )
-  return output
+  const zeros = emit.constant(int8Tensor(`${name}/zero_point`, channels, new Int8Array(channels[0] ?? 1)))
+  const quantized = emit.add('QuantizeLinear', [weights, scale, zeros], attributes)
+  return emit.add('DequantizeLinear', [quantized, scale, zeros], attributes)
 }

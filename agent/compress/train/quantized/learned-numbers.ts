@@ -1,4 +1,5 @@
-import { floatTensor, type GraphEditor, node } from '@edgefit/shared/onnx'
+import { floatTensor } from '@edgefit/shared/onnx'
+import type { Emitter } from '../autodiff/emitter.ts'
 import type { Numbers } from '../run-step.ts'
 import type { Optimizer } from '../step/optimizers.ts'
 import type { TrainableWeight } from '../trainable.ts'
@@ -13,46 +14,33 @@ export interface LearnedNumbers {
   readonly high: Float32Array
 }
 
-export interface NumbersToLearn {
+interface NumbersToLearn extends Omit<LearnedNumbers, 'change'> {
   readonly dims: readonly number[]
-  readonly start: Float32Array
-  readonly unit: Float32Array
-  readonly low: Float32Array
-  readonly high: Float32Array
 }
 
 /**
- * Adds numbers to learn to a graph; the name of their value. A number at a bound gets the gradient it would have inside,
- * so that it can come back.
+ * Emits numbers to learn; the name of their value. A number at a bound gets the gradient it would have inside, so that it
+ * can come back.
  *
  * @param barriers receives values through which no gradient is meant to flow
  */
-export function addLearned(
-  editor: GraphEditor,
+export function emitLearned(
+  emit: Emitter,
   hint: string,
   { dims, start, unit, low, high }: NumbersToLearn,
   barriers: Set<string>,
 ): { readonly value: string; readonly learned: LearnedNumbers } {
-  const constant = (name: string, values: Float32Array): string => {
-    const fresh = editor.freshName(`${hint}/${name}`)
-    editor.setInitializer(floatTensor(fresh, dims, values))
-    return fresh
-  }
-  const made = (opType: string, name: string, ...inputs: readonly string[]): string => {
-    const output = editor.freshName(`${hint}/${name}`)
-    editor.add(node({ opType, inputs, outputs: [output] }))
-    return output
-  }
+  const constant = (name: string, values: Float32Array): string =>
+    emit.constant(floatTensor(`${hint}/${name}`, dims, values))
   const change = constant('change', new Float32Array(start.length))
-  const free = made('Add', 'free', constant('start', start), made('Mul', 'moved', change, constant('unit', unit)))
-  const raised = made('Max', 'raised', free, constant('low', low))
-  const held = made('Min', 'held', raised, constant('high', high))
+  const free = emit.add('Add', [constant('start', start), emit.add('Mul', [change, constant('unit', unit)])])
+  const held = emit.add('Min', [emit.add('Max', [free, constant('low', low)]), constant('high', high)])
+  const copy = emit.add('Identity', [free])
   barriers.add(held)
-  const copy = made('Identity', 'copy', free)
   barriers.add(copy)
   return {
     // The difference is zero, and its gradient is not.
-    value: made('Add', 'value', held, made('Sub', 'through', free, copy)),
+    value: emit.add('Add', [held, emit.add('Sub', [free, copy])]),
     learned: { change: { name: change, dims, decays: false, channelAxis: 0 }, start, unit, low, high },
   }
 }

@@ -1,4 +1,4 @@
-import { floatTensor, type GraphEditor, int8Tensor, node, type Tensor, uint8Tensor } from '@edgefit/shared/onnx'
+import { int8Tensor, uint8Tensor } from '@edgefit/shared/onnx'
 import {
   type AffineParams,
   FULL_RANGE,
@@ -9,10 +9,12 @@ import {
 } from '../../affine.ts'
 import { constantParams, type ParamsWriter } from '../../quantize-static/insert-qdq.ts'
 import type { Group } from '../../quantize-static/shared-groups.ts'
+import type { Emitter } from '../autodiff/emitter.ts'
 import type { Numbers } from '../run-step.ts'
 import type { Optimizer } from '../step/optimizers.ts'
 import type { TrainableWeight } from '../trainable.ts'
-import { addLearned, type LearnedNumbers, learnedValues, learningUnit } from './learned-numbers.ts'
+import { emitInto } from './emit-into.ts'
+import { emitLearned, type LearnedNumbers, learnedValues, learningUnit } from './learned-numbers.ts'
 
 /** How far a scale may shrink: a step too long must not make it vanish. */
 const LEAST_SHARE = 1 / 64
@@ -21,6 +23,7 @@ export interface RangesToLearn {
   /** Of the groups whose ranges are to be learned, by leader. */
   readonly groups: ReadonlyMap<string, GroupToLearn>
   readonly type: QuantizedType
+  readonly opset: number
   readonly optimizer: Optimizer['kind']
   /** Receives values through which no gradient is meant to flow. */
   readonly barriers: Set<string>
@@ -51,16 +54,16 @@ interface Learned {
  * integers can say, and a Relu or Clip that quantization makes redundant stays so: its zero point does not move, and its
  * scale does not grow beyond its bounds.
  */
-export function learnedRanges({ groups, type, optimizer, barriers }: RangesToLearn): LearnedRanges {
+export function learnedRanges({ groups, type, opset, optimizer, barriers }: RangesToLearn): LearnedRanges {
   const integers = FULL_RANGE[type]
   const levels = integers.max - integers.min
   const all: Learned[] = []
 
-  function learn(editor: GraphEditor, { elements, ...group }: GroupToLearn, params: AffineParams) {
+  function learn(emit: Emitter, { elements, ...group }: GroupToLearn, params: AffineParams) {
     const { leader, bounds } = group
     const one = (value: number): Float32Array => Float32Array.of(value)
-    const scale = addLearned(
-      editor,
+    const scale = emitLearned(
+      emit,
       `${leader}/scale`,
       {
         dims: [],
@@ -74,10 +77,10 @@ export function learnedRanges({ groups, type, optimizer, barriers }: RangesToLea
     const isBound = Number.isFinite(bounds.min) || Number.isFinite(bounds.max)
     if (isBound) {
       all.push({ group, scale: scale.learned, zeroPoint: params.zeroPoint })
-      return { scale: scale.value, zeroPoint: addInteger(editor, `${leader}/zero_point`, type, params.zeroPoint) }
+      return { scale: scale.value, zeroPoint: integer(emit, `${leader}/zero_point`, params.zeroPoint) }
     }
-    const offset = addLearned(
-      editor,
+    const offset = emitLearned(
+      emit,
       `${leader}/offset`,
       {
         dims: [],
@@ -90,13 +93,23 @@ export function learnedRanges({ groups, type, optimizer, barriers }: RangesToLea
       barriers,
     )
     all.push({ group, scale: scale.learned, zeroPoint: offset.learned })
-    return { scale: scale.value, zeroPoint: addRounded(editor, leader, type, offset.value) }
+    return {
+      scale: scale.value,
+      zeroPoint: emit.add('QuantizeLinear', [offset.value, emit.scalar(1), integer(emit, `${leader}/zero`, 0)]),
+    }
+  }
+
+  function integer(emit: Emitter, hint: string, value: number): string {
+    const tensor =
+      type === 'int8' ? int8Tensor(hint, [], Int8Array.of(value)) : uint8Tensor(hint, [], Uint8Array.of(value))
+    return emit.constant(tensor)
   }
 
   return {
     write: (editor, leader, params, like) => {
       const group = groups.get(leader)
-      return group === undefined ? constantParams(editor, leader, params, like) : learn(editor, group, params)
+      if (group === undefined) return constantParams(editor, leader, params, like)
+      return emitInto(editor, opset, (emit) => learn(emit, group, params))
     },
     get trainable() {
       return all.flatMap(({ scale, zeroPoint }) =>
@@ -125,20 +138,3 @@ function largestScale(zeroPoint: number, integers: Interval, bounds: Interval): 
 
 /** A range of nearly all float32. */
 const LARGEST = 2 ** 100
-
-function addRounded(editor: GraphEditor, leader: string, type: QuantizedType, value: string): string {
-  const name = editor.freshName(`${leader}/zero_point`)
-  const one = editor.freshName(`${leader}/one`)
-  editor.setInitializer(floatTensor(one, [], Float32Array.of(1)))
-  const zero = addInteger(editor, `${leader}/zero`, type, 0)
-  editor.add(node({ opType: 'QuantizeLinear', inputs: [value, one, zero], outputs: [name] }))
-  return name
-}
-
-function addInteger(editor: GraphEditor, hint: string, type: QuantizedType, value: number): string {
-  const name = editor.freshName(hint)
-  const tensor: Tensor =
-    type === 'int8' ? int8Tensor(name, [], Int8Array.of(value)) : uint8Tensor(name, [], Uint8Array.of(value))
-  editor.setInitializer(tensor)
-  return name
-}

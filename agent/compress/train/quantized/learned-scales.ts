@@ -1,18 +1,12 @@
-import {
-  asFloat32,
-  elementCount,
-  floatTensor,
-  type GraphEditor,
-  int64Tensor,
-  node,
-  type Tensor,
-} from '@edgefit/shared/onnx'
+import { asFloat32, elementCount, type Tensor } from '@edgefit/shared/onnx'
 import { weightsKey } from '../../quantize-static/insert-qdq.ts'
+import type { Emitter } from '../autodiff/emitter.ts'
+import { algebra } from '../autodiff/rules/algebra.ts'
 import type { Numbers } from '../run-step.ts'
 import type { Optimizer } from '../step/optimizers.ts'
 import type { TrainableWeight } from '../trainable.ts'
 import type { ScaleWriter, WeightsToScale } from './fake-quantize.ts'
-import { addLearned, type LearnedNumbers, learnedValues, learningUnit } from './learned-numbers.ts'
+import { emitLearned, type LearnedNumbers, learnedValues, learningUnit } from './learned-numbers.ts'
 import { leastErrorScales } from './starting-scales.ts'
 
 /** How far a scale may shrink: a step too long must not make it vanish. */
@@ -35,13 +29,13 @@ interface Learned {
 export function learnedScales(optimizer: Optimizer['kind'], barriers: Set<string>): LearnedScales {
   const all: Learned[] = []
   return {
-    write: (editor, scaled) => {
+    write: (emit, scaled) => {
       const { layer, axis, levels, floors } = scaled
       const { weights } = layer
-      const start = leastErrorScales(weights, axis, levels).map((scale, at) => Math.max(scale, floors[at] ?? 0))
+      const start = startingScales(scaled).map((scale, at) => Math.max(scale, floors[at] ?? 0))
       const elements = elementCount(weights.dims) / start.length
-      const { value, learned } = addLearned(
-        editor,
+      const { value, learned } = emitLearned(
+        emit,
         `${weights.name}/scale`,
         {
           dims: axis === undefined ? [] : [start.length],
@@ -53,7 +47,7 @@ export function learnedScales(optimizer: Optimizer['kind'], barriers: Set<string
         barriers,
       )
       all.push({ scaled, numbers: learned })
-      return { scale: value, weights: addHeld(editor, weights, value, { axis, levels }) }
+      return { scale: value, weights: emitHeld(emit, weights, value, { axis, levels }) }
     },
     get trainable() {
       return all.map(({ numbers }) => numbers.change)
@@ -76,28 +70,40 @@ export function learnedScales(optimizer: Optimizer['kind'], barriers: Set<string
   }
 }
 
+function startingScales({ layer: { weights }, axis, levels }: WeightsToScale): Float32Array {
+  const values = asFloat32(weights)
+  const scaleOf = entryOf(weights.dims, axis)
+  const covering = new Float32Array(axis === undefined ? 1 : (weights.dims[axis] ?? 1))
+  for (const [index, value] of values.entries()) {
+    const at = scaleOf(index)
+    covering[at] = Math.max(covering[at] ?? 0, Math.abs(value) / levels)
+  }
+  return leastErrorScales({ values, scaleOf, covering, integers: () => ({ min: -levels, max: levels }) })
+}
+
+/** Place of an element in the entries of `axis`; 0 without one. */
+function entryOf(dims: readonly number[], axis: number | undefined): (index: number) => number {
+  if (axis === undefined) return () => 0
+  const inner = elementCount(dims.slice(axis + 1))
+  const entries = dims[axis] ?? 1
+  return (index) => Math.floor(index / inner) % entries
+}
+
 /** Beyond the last integer, and not so far that it would round to another: the same in the graph and at export. */
 const MARGIN = 0.49
 
 /** Weights cut off where the integers end: a weight beyond moves the scale, and the scale alone. */
-function addHeld(
-  editor: GraphEditor,
+function emitHeld(
+  emit: Emitter,
   { name, dims }: Tensor,
   scale: string,
   { axis, levels }: { readonly axis: number | undefined; readonly levels: number },
 ): string {
-  const made = (opType: string, hint: string, ...inputs: readonly string[]): string => {
-    const output = editor.freshName(`${name}/${hint}`)
-    editor.add(node({ opType, inputs, outputs: [output] }))
-    return output
-  }
-  const most = editor.freshName(`${name}/most`)
-  editor.setInitializer(floatTensor(most, [], Float32Array.of(levels + MARGIN)))
-  const shape = editor.freshName(`${name}/scale_shape`)
-  const shapeDims = axis === undefined ? [] : dims.map((length, at) => (at === axis ? length : 1))
-  editor.setInitializer(int64Tensor(shape, [shapeDims.length], shapeDims))
-  const end = made('Reshape', 'end', made('Mul', 'limit', scale, most), shape)
-  return made('Max', 'held', made('Min', 'below', name, end), made('Neg', 'other_end', end))
+  const { mul, neg, max } = algebra(emit)
+  const limit = mul(scale, levels + MARGIN)
+  const shape = dims.map((length, at) => (at === axis ? length : 1))
+  const end = axis === undefined ? limit : emit.reshape(limit, shape)
+  return max(emit.add('Min', [name, end]), neg(end))
 }
 
 /** Weights that round to the same integers, and none of which reaches the last one: the scale can stay as it is. */
@@ -106,9 +112,9 @@ function heldWithin(
   dims: readonly number[],
   { axis, levels, scales }: { axis: number | undefined; levels: number; scales: Float32Array },
 ): Float32Array {
-  const inner = axis === undefined ? values.length : elementCount(dims.slice(axis + 1))
+  const scaleOf = entryOf(dims, axis)
   return values.map((value, index) => {
-    const most = (levels - MARGIN / 2) * (scales[Math.floor(index / inner) % scales.length] ?? 0)
+    const most = (levels - MARGIN / 2) * (scales[scaleOf(index)] ?? 0)
     return Math.min(most, Math.max(-most, value))
   })
 }

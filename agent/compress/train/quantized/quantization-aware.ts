@@ -51,18 +51,20 @@ export function quantizationAware(
   const { prepared, plan } = quantization
   const trained = trainableWeights(prepared, scope)
   const barriers = new Set<string>()
-  const fixed = scalesFromWeights(prepared.opsetImports.get('') ?? 1, barriers)
+  const opset = prepared.opsetImports.get('') ?? 1
+  const fixed = scalesFromWeights(barriers)
   const scales = learnedScales(optimizer, barriers)
   const layers = trainedLayers(quantization, trained)
   const activations = learnedRanges({
     groups: activationRanges === 'learned' ? groupsToLearn(quantization, layers) : new Map(),
     type: options.activations,
+    opset,
     optimizer,
     barriers,
   })
   const graph = insertQdq(prepared.graph, plan, groupParams(plan, ranges, options.activations), options, {
-    layers: fakeQuantizer((editor, weights) =>
-      (weightScales === 'learned' && layers.has(weights.layer.node) ? scales.write : fixed)(editor, weights),
+    layers: fakeQuantizer(opset, (emit, weights) =>
+      (weightScales === 'learned' && layers.has(weights.layer.node) ? scales.write : fixed)(emit, weights),
     ),
     params: activations.write,
   })

@@ -1,8 +1,6 @@
-import { floatTensor, type GraphEditor, int64Tensor, intsValue, intValue, node } from '@edgefit/shared/onnx'
+import { floatTensor } from '@edgefit/shared/onnx'
+import { algebra } from '../autodiff/rules/algebra.ts'
 import type { ScaleWriter } from './fake-quantize.ts'
-
-/** The first opset whose ReduceMax takes its axes as an input. */
-const AXES_AS_INPUT = 18
 
 /**
  * Scales computed from the weights in the graph by the rule that the quantized model's come from: max(|w|) / levels over
@@ -10,36 +8,15 @@ const AXES_AS_INPUT = 18
  *
  * @param barriers receives the names of the scales, through which no gradient is meant to flow
  */
-export function scalesFromWeights(opset: number, barriers: Set<string>): ScaleWriter {
-  return (editor, { layer, axis, levels, floors }) => {
+export function scalesFromWeights(barriers: Set<string>): ScaleWriter {
+  return (emit, { layer, axis, levels, floors }) => {
     const { name, dims } = layer.weights
-    const value = (hint: string): string => editor.freshName(`${name}/${hint}`)
+    const { abs, mul, max } = algebra(emit)
     const axes = [...dims.keys()].filter((position) => position !== axis)
-    const magnitudes = value('magnitudes')
-    const largest = value('largest')
-    const scaled = value('scaled')
-    const scale = value('scale')
-    const step = value('step')
-    const least = value('least')
-    editor.setInitializer(floatTensor(step, [], Float32Array.of(1 / levels)))
-    editor.setInitializer(floatTensor(least, axis === undefined ? [] : [floors.length], Float32Array.from(floors)))
-    editor.add(
-      node({ opType: 'Abs', inputs: [name], outputs: [magnitudes] }),
-      reduceMax(editor, magnitudes, largest, axes, opset),
-      node({ opType: 'Mul', inputs: [largest, step], outputs: [scaled] }),
-      node({ opType: 'Max', inputs: [scaled, least], outputs: [scale] }),
-    )
+    const shape = axis === undefined ? [] : [floors.length]
+    const floor = emit.constant(floatTensor(`${name}/floor`, shape, Float32Array.from(floors)))
+    const scale = max(mul(emit.reduce('ReduceMax', abs(name), axes, false), 1 / levels), floor)
     barriers.add(scale)
     return { scale, weights: name }
   }
-}
-
-function reduceMax(editor: GraphEditor, from: string, to: string, axes: readonly number[], opset: number) {
-  const keepdims = intValue(0)
-  if (opset < AXES_AS_INPUT) {
-    return node({ opType: 'ReduceMax', inputs: [from], outputs: [to], attributes: { keepdims, axes: intsValue(axes) } })
-  }
-  const name = editor.freshName(`${to}/axes`)
-  editor.setInitializer(int64Tensor(name, [axes.length], axes))
-  return node({ opType: 'ReduceMax', inputs: [from, name], outputs: [to], attributes: { keepdims } })
 }

@@ -1,4 +1,4 @@
-import { asFloat32, elementCount, encodeModel, type Model } from '@edgefit/shared/onnx'
+import { elementCount, encodeModel, type Model } from '@edgefit/shared/onnx'
 import { seededRandom } from '@edgefit/shared/stats'
 import { describe, expect, it } from 'vitest'
 import type { Interval } from '../../../../../agent/compress/affine.ts'
