@@ -27,8 +27,10 @@ export async function run(args: readonly string[]): Promise<void> {
     options: {
       /** Stays, so that a run that was interrupted goes on. */
       folder: { type: 'string' },
-      updates: { type: 'string', default: '4000' },
+      updates: { type: 'string', default: '2000' },
       seeds: { type: 'string', default: '3' },
+      /** Rows whose first two cells contain this. */
+      only: { type: 'string', default: '' },
       /** Of the training images. */
       samples: { type: 'string', default: '12000' },
     },
@@ -36,7 +38,9 @@ export async function run(args: readonly string[]): Promise<void> {
   const [teacher] = trainSubjects(TEACHER)
   if (teacher === undefined) return
   const subject = withFewer(teacher, Number(values.samples))
-  const rows = rowsOf(await digestFile(STUDENT, AbortSignal.timeout(60_000)), Number(values.updates))
+  const rows = rowsOf(await digestFile(STUDENT, AbortSignal.timeout(60_000)), Number(values.updates)).filter(
+    ({ student, learnsFrom }) => `${student}, ${learnsFrom}`.includes(values.only),
+  )
   await inFolder(values.folder, async (folder) => {
     const fitter = await createFitter({ folder, signal: AbortSignal.timeout(4 * 60 * 60_000) })
     const lines: string[][] = []
@@ -92,13 +96,20 @@ function rowsOf(digest: string, updates: number): readonly Row[] {
     recipe: (seed) => Recipe.parse({ passes: passes(seed), runtime: RUNTIME }),
   })
   const own = (...given: Parameters<typeof row>): Row => ({ ...row(...given), studentPath: STUDENT })
-  const kinds = Object.keys(losses) as (keyof typeof losses)[]
+  const random = (from: keyof typeof losses): Row =>
+    own('student, random', from, (seed) => [take, drawn(seed), training(from, 'random', seed)])
+  const trained = (from: keyof typeof losses): Row =>
+    own('student, trained', from, (seed) => [take, training(from, 'trained', seed)])
   return [
-    ...kinds.map((from) => own('student, random', from, (seed) => [take, drawn(seed), training(from, 'random', seed)])),
-    ...kinds.map((from) => own('student, trained', from, (seed) => [take, training(from, 'trained', seed)])),
-    ...(['labels', 'teacher and labels'] as const).map((from) =>
-      row('half the teacher, random', from, (seed) => [drawn(seed, 0.5), training(from, 'random', seed)]),
-    ),
+    random('labels'),
+    random('teacher and labels'),
+    trained('labels'),
+    trained('teacher and labels'),
+    row('half the teacher, random', 'teacher and labels', (seed) => [
+      drawn(seed, 0.5),
+      training('teacher and labels', 'random', seed),
+    ]),
+    random('teacher alone'),
   ]
 }
 
