@@ -18,5 +18,5 @@ export function printResult(io: CliIo, json: boolean, value: unknown, text: () =
 }
 
 export function progressOf(io: CliIo, json: boolean): Progress {
-  return createProgress(io.stderr, json)
+  return createProgress(io.stderr, json, io.monotonicNow)
 }

@@ -186,13 +186,14 @@ function showStudy(progress: Progress): Pick<OptimizePorts, 'onEvent' | 'onProgr
       current = event.what
       progress.step(current)
     },
-    onProgress({ stage, fraction }) {
+    onProgress({ stage, fraction, detail }) {
       const waitsNow = stage === 'waiting'
       if (waitsNow !== waiting) {
         progress.step(waitsNow ? `${current}: waiting for another measurement on this host to end` : current)
       }
       waiting = waitsNow
-      if (fraction !== null && !waitsNow) progress.share(fraction)
+      if (detail !== undefined) progress.detail(detail)
+      else if (fraction !== null && !waitsNow) progress.share(fraction)
     },
   }
 }

@@ -7,16 +7,32 @@ export interface Progress {
   step(text: string): void
   /** How far the step is, from 0 to 1: on a terminal only. */
   share(fraction: number): void
+  /** Where the step stands, in words: on a terminal in the place of its name, elsewhere a line now and then. */
+  detail(text: string): void
   /** A fact that stays. */
   line(text: string): void
   done(): void
 }
 
-export function createProgress(stream: NodeJS.WriteStream & Partial<WriteStream>, quiet: boolean): Progress {
-  if (quiet) return { step: () => undefined, share: () => undefined, line: () => undefined, done: () => undefined }
+const DETAIL_EVERY_MS = 20_000
+
+export function createProgress(
+  stream: NodeJS.WriteStream & Partial<WriteStream>,
+  quiet: boolean,
+  monotonicNow: () => number,
+): Progress {
+  const nothing = (): void => undefined
+  if (quiet) return { step: nothing, share: nothing, detail: nothing, line: nothing, done: nothing }
   if (!stream.isTTY) {
     const write = (text: string) => stream.write(`${text}\n`)
-    return { step: write, share: () => undefined, line: write, done: () => undefined }
+    let dueMs = monotonicNow() + DETAIL_EVERY_MS
+    const detail = (text: string): void => {
+      const nowMs = monotonicNow()
+      if (nowMs < dueMs) return
+      dueMs = nowMs + DETAIL_EVERY_MS
+      write(text)
+    }
+    return { step: write, share: nothing, detail, line: write, done: nothing }
   }
   const wipe = () => {
     clearLine(stream, 0)
@@ -32,6 +48,7 @@ export function createProgress(stream: NodeJS.WriteStream & Partial<WriteStream>
       current = text
       show(text)
     },
+    detail: show,
     share: (fraction) => show(`${current}, ${Math.round(100 * fraction)} %`),
     line(text) {
       wipe()

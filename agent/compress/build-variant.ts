@@ -23,7 +23,7 @@ import { type Student, takeStudent } from './take-student.ts'
 import { toFloat16 } from './to-float16/to-float16.ts'
 import { applyQuantizeAware } from './train/apply-quantize-aware.ts'
 import { applyFineTune, type TrainingContext, type TrainingPort } from './train/apply-training.ts'
-import type { TrainingProgress } from './train/train.ts'
+import type { TrainingProgress } from './train/progress.ts'
 import { quantizeWeightsOnly } from './weight-only/weight-only.ts'
 
 export interface BuildInput {

@@ -10,4 +10,5 @@ export { type FloatOutputs, floatOutputs, noiseMeter } from './sensitivity/outpu
 export { fasterInFloat, matteringLayers, rankLayers } from './sensitivity/rank-layers.ts'
 export { requireReplacement } from './take-student.ts'
 export type { TrainingPort } from './train/apply-training.ts'
+export { trainingShare, trainingWords } from './train/progress.ts'
 export { verifyFusion } from './verify/verify-fusion.ts'

@@ -2,7 +2,7 @@ import { dirname } from 'node:path'
 import { digestBytes, digestFile, writeFileAtomic } from '@edgefit/shared/artifact'
 import { type PassReport, recipeDigest, trainsWeights } from '@edgefit/shared/model'
 import { describeIo, loadModel, type Model } from '@edgefit/shared/onnx'
-import { type BuildProgress, buildVariant, verifyFusion } from '../compress/index.ts'
+import { type BuildProgress, buildVariant, trainingShare, trainingWords, verifyFusion } from '../compress/index.ts'
 import { calibrationSource } from './calibration-source.ts'
 import type { JobOf } from './jobs.ts'
 import { openSession, optimizedGraphIn } from './ort-session.ts'
@@ -34,7 +34,8 @@ export const build: JobHandlers['build'] = async (job, report) => {
       ...(latencyTable && { predictor: createTablePredictor({ ...latencyTable, runtime: recipe.runtime }) }),
       ...(training && { training: training.port }),
       threads: job.calibrationThreads,
-      onProgress: (progress) => report('building', (progress.index + shareOfPass(progress)) / progress.count),
+      onProgress: (progress) =>
+        report('building', (progress.index + shareOfPass(progress)) / progress.count, detailOf(progress)),
       async onPass(model) {
         const durationMs = performance.now() - startedMs
         const effect = await comparison?.effectOn(model)
@@ -69,12 +70,16 @@ export const build: JobHandlers['build'] = async (job, report) => {
 const NOT_COMPARED = { durationMs: 0, sqnrDb: null, latencyP50Ms: null }
 
 function shareOfPass({ calibration, training }: BuildProgress): number {
-  if (training !== undefined) return training.update / training.updates
+  if (training !== undefined) return trainingShare(training)
   return calibration === undefined ? 0 : calibration.done / calibration.total
 }
 
 async function loadStudent(path: string) {
   return { model: await loadModel(path), digest: await digestFile(path, new AbortController().signal) }
+}
+
+function detailOf({ pass, training }: BuildProgress): string | undefined {
+  return training && `${pass}: ${trainingWords(training)}`
 }
 
 /** Opened only for recipes that train. */

@@ -105,8 +105,9 @@ async function runChild<Kind extends JobKind>(
       // A child that died meanwhile is reported by its end, not by the failed send.
       child.send(job, () => undefined)
     } else if (message.type === 'progress') {
-      const { stage, fraction } = message.progress
-      if (mayTakeLong && (stage !== progress?.stage || fraction !== progress.fraction)) {
+      const { stage, fraction, detail } = message.progress
+      const comesForward = stage !== progress?.stage || fraction !== progress.fraction || detail !== progress.detail
+      if (mayTakeLong && comesForward) {
         clearTimeout(timer)
         timer = limited()
       }

@@ -171,5 +171,7 @@ export type JobValue<Kind extends JobKind> = z.infer<(typeof JOB_RESULTS)[Kind]>
 export const JobProgress = z.object({
   stage: z.enum(['waiting', 'loading', 'building', 'verifying', 'warming-up', 'measuring', 'evaluating']),
   fraction: z.number().min(0).max(1).nullable(),
+  /** For people: where a stage that takes long stands. */
+  detail: z.string().optional(),
 })
 export type JobProgress = z.infer<typeof JobProgress>

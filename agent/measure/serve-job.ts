@@ -8,7 +8,7 @@ import { peakRssBytes } from './process-memory.ts'
 export type JobHandlers = {
   readonly [Kind in JobKind]: (
     job: JobOf<Kind>,
-    report: (stage: JobProgress['stage'], fraction?: number) => void,
+    report: (stage: JobProgress['stage'], fraction?: number, detail?: string) => void,
   ) => Promise<JobValue<Kind>>
 }
 
@@ -32,15 +32,15 @@ async function answerTo<Kind extends JobKind>(job: JobOf<Kind>, handlers: JobHan
 /** Within a stage few reports are sent: handlers may report after every query, and messages cost time. */
 const REPORT_MS = 500
 
-function progressReporter(): (stage: JobProgress['stage'], fraction?: number) => void {
+function progressReporter(): (stage: JobProgress['stage'], fraction?: number, detail?: string) => void {
   let last: JobProgress['stage'] | undefined
   let dueMs = 0
-  return (stage, fraction) => {
+  return (stage, fraction, detail) => {
     const nowMs = performance.now()
     if (stage === last && nowMs < dueMs) return
     last = stage
     dueMs = nowMs + REPORT_MS
-    send({ type: 'progress', progress: { stage, fraction: fraction ?? null } })
+    send({ type: 'progress', progress: { stage, fraction: fraction ?? null, ...(detail && { detail }) } })
   }
 }
 

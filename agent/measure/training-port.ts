@@ -1,12 +1,16 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { digestBytes } from '@edgefit/shared/artifact'
 import type { RuntimeSettings, SplitSpec, Task } from '@edgefit/shared/model'
 import { describeIo, encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { TrainingPort } from '../compress/index.ts'
+import { systemFiles } from '../profile/system-files.ts'
+import { cpuTemperatureC } from '../profile/thermal.ts'
 import { accuracyFigures } from './accuracy-figures.ts'
 import { batchFor } from './batching.ts'
 import { loadModelBytes } from './ort-session.ts'
+import { peakRssBytes } from './process-memory.ts'
 import { runtimeVersion } from './runtime-version.ts'
 import { openSamples, type Samples } from './samples.ts'
 import { scorerFor } from './scoring.ts'
@@ -31,6 +35,7 @@ export async function openTrainingPort(
   const training = await openSamples({ datasetDir, split, which: 'training' }, inputs)
   const tuning = await openSamples({ datasetDir, split, which: 'tuning' }, inputs)
   const judge = await tuningJudge(options, tuning)
+  const files = systemFiles()
   return {
     port: {
       data: {
@@ -50,6 +55,11 @@ export async function openTrainingPort(
         runtimeVersion(),
       ]),
       monotonicNow: () => performance.now(),
+      thermometer: {
+        celsius: () => cpuTemperatureC(files),
+        sleep: (ms, signal) => setTimeout(ms, undefined, { signal }),
+      },
+      peakRssBytes: () => peakRssBytes('self'),
     },
     async close() {
       await training.close()
@@ -72,26 +82,26 @@ async function filesOf(folder: string): Promise<readonly (readonly [string, numb
 async function tuningJudge(
   { source, task, threads }: TrainingPortOptions,
   tuning: Samples,
-): Promise<(model: Model) => Promise<number>> {
+): Promise<TrainingPort['judge']> {
   const score = await scorerFor(task)
   const runtime: RuntimeSettings = { intraOpThreads: threads, allowSpinning: false, memoryArena: true }
   const labels = tuning.hasLabels && task.kind === 'binary-score' ? await tuning.labels(0, tuning.count) : null
   let baseline: Verdicts | undefined
 
-  async function verdictsOf(model: Model): Promise<Verdicts> {
+  async function verdictsOf(model: Model, report: (share: number) => void): Promise<Verdicts> {
     const loaded = await loadModelBytes(encodeModel(model), runtime)
     try {
       const batch = await batchFor(model, loaded, tuning)
-      return await evaluate(loaded, tuning, { task, score, batch, count: tuning.count }, () => undefined)
+      return await evaluate(loaded, tuning, { task, score, batch, count: tuning.count }, report)
     } finally {
       await loaded.release()
     }
   }
 
-  return async (model) => {
-    const variant = await verdictsOf(model)
+  return async (model, onShare) => {
+    const variant = await verdictsOf(model, onShare)
     // Where nothing else says what is right, fp32 does.
-    if (variant.right === null && labels === null) baseline ??= await verdictsOf(source)
+    if (variant.right === null && labels === null) baseline ??= await verdictsOf(source, onShare)
     return accuracyFigures({ task, labels, variant, baseline: baseline ?? variant }).accuracy.value
   }
 }

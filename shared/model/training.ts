@@ -112,5 +112,9 @@ export const Training = z.strictObject({
   patience: z.int().min(1).default(10),
   /** Training ends with what it has after so much time. */
   maxDurationMs: z.number().positive().optional(),
+  /** Of the process that trains, as predicted. Batches that take more go through in parts; the update stays the same. */
+  maxMemoryMib: z.number().positive().optional(),
+  /** Training pauses while the box is hotter, in degrees. Has no effect where no sensor can be read. */
+  pauseAboveCelsius: z.number().min(30).max(150).optional(),
 })
 export type Training = z.infer<typeof Training>

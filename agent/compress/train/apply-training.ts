@@ -5,10 +5,12 @@ import { encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { PassResult } from '../pass-report.ts'
 import type { OpenSession } from '../runtime-port.ts'
 import { simplify } from '../simplify.ts'
+import type { Thermometer } from './cool-down.ts'
+import type { TrainingProgress } from './progress.ts'
 import type { Numbers } from './run-step.ts'
 import { type StampedFile, stampedFile } from './stamped-file.ts'
 import { knowingTeacher, presentTeacher, type TeacherAnswers } from './teacher.ts'
-import { type Trained, type Trainee, type TrainingProgress, train } from './train.ts'
+import { type Trained, type Trainee, train } from './train.ts'
 import { trainableWeights } from './trainable.ts'
 import type { TrainingData } from './training-data.ts'
 import type { TrainingState } from './training-state.ts'
@@ -19,13 +21,16 @@ type FineTunePass = Extract<Pass, { pass: 'fine-tune' }>
 /** What passes that train are given to train with. */
 export interface TrainingPort {
   readonly data: TrainingData
-  /** How good a model is on the tuning split; more is better. */
-  readonly judge: (model: Model) => Promise<number>
+  /** How good a model is on the tuning split; more is better. Tells how much of it is done. */
+  readonly judge: (model: Model, onShare: (share: number) => void) => Promise<number>
   /** Where runs keep what lets them go on after a crash; names of files begin so. */
   readonly scratchPath: string
   /** Names what comes through this port, judgement and runtime with it: a run goes on only with the same. */
   readonly dataKey: string
   readonly monotonicNow: () => number
+  readonly thermometer?: Thermometer
+  /** Of the process that trains, so far. */
+  readonly peakRssBytes?: () => number | undefined
 }
 
 export interface TrainingContext {
@@ -69,7 +74,7 @@ export async function trainWith(
     })
   }
   const startedMs = port.monotonicNow()
-  const { maxDurationMs, ...plan } = training
+  const { maxDurationMs, pauseAboveCelsius, ...plan } = training
   const teaching = training.loss.kind === 'distillation' || training.hints.length > 0 ? digestOf(teacher) : ''
   const file = <Value>(...names: readonly (string | number)[]): StampedFile<Value> => {
     const key = digestBytes(Buffer.from(JSON.stringify([FILE_FORMAT, port.dataKey, threads, ...names])))
@@ -82,6 +87,7 @@ export async function trainWith(
     threads,
     batch: plan.batch,
     cache: file<TeacherAnswers>('teacher', teaching, plan.batch),
+    onProgress: (samples, total) => onProgress({ doing: 'asking', samples, total }),
     signal,
   })
   try {
@@ -90,7 +96,7 @@ export async function trainWith(
       plan,
       {
         data: port.data,
-        judge: (weights) => port.judge(exported(weights)),
+        judge: (weights, onShare) => port.judge(exported(weights), onShare),
         openSession,
         threads,
         checkpoints: file<TrainingState>('run', digestOf(trainee.model), JSON.stringify(plan), teaching),
@@ -100,6 +106,9 @@ export async function trainWith(
           maxDurationMs !== undefined && elapsedMs >= maxDurationMs
             ? `the time budget of ${maxDurationMs / 1000} s is spent`
             : undefined,
+        pauseAboveCelsius,
+        ...(port.thermometer && { thermometer: port.thermometer }),
+        ...(port.peakRssBytes && { peakRssBytes: port.peakRssBytes }),
         onProgress,
         ...(present && { teacher: present.teacher }),
       },
@@ -139,18 +148,20 @@ function digestOf(model: Model): string {
 }
 
 /** What a run came to, for people. */
-export function notesOn({
-  initialScore,
-  bestScore,
-  bestUpdate,
-  updates,
-  elapsedMs,
-  notes,
-}: Trained): readonly string[] {
+export function notesOn(trained: Trained): readonly string[] {
+  const { initialScore, bestScore, bestUpdate, updates, elapsedMs, notes } = trained
   const percent = (score: number): string => `${(100 * score).toFixed(2)} %`
   return [
-    `trained ${updates} updates in ${(elapsedMs / 1000).toFixed(0)} s: ${percent(initialScore)} on the tuning split before, ` +
+    `trained ${updates} updates in ${(elapsedMs / 1000).toFixed(0)} s${costOf(trained)}: ${percent(initialScore)} on the tuning split before, ` +
       `${percent(bestScore)} at best, after update ${bestUpdate}`,
     ...notes,
   ]
+}
+
+function costOf({ updateMs, peakMib }: Trained): string {
+  const costs = [
+    ...(updateMs === undefined ? [] : [`${updateMs.toPrecision(3)} ms each`]),
+    ...(peakMib === undefined ? [] : [`the process took ${peakMib.toFixed(0)} MiB at most`]),
+  ]
+  return costs.length === 0 ? '' : ` (${costs.join(', ')})`
 }

@@ -28,6 +28,12 @@ export function batchOrder(count: number, batch: number, seed: number): (step: n
   }
 }
 
+/** `samples` in so many parts of the same size. */
+export function inParts(samples: readonly number[], parts: number): readonly (readonly number[])[] {
+  const size = samples.length / parts
+  return Array.from({ length: parts }, (_, part) => samples.slice(part * size, (part + 1) * size))
+}
+
 /** Neighbouring seeds must not give neighbouring epochs: an integer hash (Knuth's multiplicative one). */
 function mixed(seed: number, epoch: number): number {
   return (Math.imul(seed, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b)) | 0

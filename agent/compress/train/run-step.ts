@@ -37,11 +37,13 @@ export interface StepRunner {
    *
    * @param batches sample numbers; several where gradients accumulate
    * @param updateOfOptimizer counts from 1 since the optimizer began with nothing
+   * @param onBatch called after each, with the share of the update that is done
    */
   update(
     carried: Numbers,
     batches: readonly (readonly number[])[],
     at: { readonly updateOfOptimizer: number; readonly rate: number },
+    onBatch?: (share: number) => void,
   ): Promise<AppliedUpdate>
   release(): Promise<void>
 }
@@ -84,7 +86,7 @@ export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, 
   }
 
   return {
-    async update(before, batches, { updateOfOptimizer, rate }) {
+    async update(before, batches, { updateOfOptimizer, rate }, onBatch) {
       const scalars = scalarFeeds(optimizerScalars(optimizer, updateOfOptimizer, rate))
       let carried = before
       let loss = 0
@@ -100,6 +102,7 @@ export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, 
         carried = new Map(step.carried.map(({ name }) => [name, numbers(nextOf(name))]))
         loss += (numbers(LOSS_OUTPUT)[0] ?? Number.NaN) / batches.length
         gradientNorm = numbers(GRADIENT_NORM_OUTPUT)[0] ?? Number.NaN
+        onBatch?.((at + 1) / batches.length)
       }
       return { carried, loss, gradientNorm }
     },

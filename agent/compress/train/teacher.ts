@@ -24,6 +24,8 @@ export interface TeacherOptions {
   readonly batch: number
   /** Where its answers are kept between runs. */
   readonly cache?: StampedFile<TeacherAnswers>
+  /** After every batch of the one time that it is asked for all samples. */
+  readonly onProgress?: (samples: number, total: number) => void
   readonly signal: AbortSignal
 }
 
@@ -52,7 +54,7 @@ export async function knowingTeacher(options: TeacherOptions): Promise<Teacher> 
 }
 
 async function askedOnce(options: TeacherOptions): Promise<TeacherAnswers> {
-  const { data, model, batch, signal } = options
+  const { data, model, batch, onProgress, signal } = options
   const value = scoresOf(model.graph, { kind: 'distillation' })
   const session = await sessionFor(options, [value])
   try {
@@ -69,6 +71,7 @@ async function askedOnce(options: TeacherOptions): Promise<TeacherAnswers> {
         scores = new Float32Array(width * data.count)
       }
       scores.set(rows, first * width)
+      onProgress?.(Math.min(start + batch, data.count), data.count)
     }
     const answers = { width, scores }
     await writtenWhereItFits(options.cache, answers)

@@ -1,16 +1,21 @@
+import { EdgefitError } from '@edgefit/shared'
+import type { Training } from '@edgefit/shared/model'
 import type { Model } from '@edgefit/shared/onnx'
-import { batchOrder } from './batches.ts'
+import { batchOrder, inParts } from './batches.ts'
+import { createCooler, type Thermometer } from './cool-down.ts'
 import { watchLoss } from './divergence.ts'
 import type { TrainingPlan } from './plan.ts'
+import { createTeller, type TrainingProgress } from './progress.ts'
 import { type Numbers, openStep, type StepPorts, type StepRunner } from './run-step.ts'
 import { rateFactor } from './schedule.ts'
-import { settledAt } from './sparsity.ts'
 import { type StampedFile, writtenWhereItFits } from './stamped-file.ts'
-import { buildStep, type TrainingStep } from './step/build-step.ts'
+import { stepWithin } from './step-within.ts'
 import type { TrainableWeight } from './trainable.ts'
 import { requireLabels } from './training-data.ts'
+import { notesOf } from './training-notes.ts'
 import {
   backedOff,
+  lastLook,
   looked,
   startOfTraining,
   type TrainingLook,
@@ -30,24 +35,20 @@ export interface Trainee {
 }
 
 export interface TrainingPorts extends StepPorts {
-  /** How good the model is on the tuning split with these weights; more is better. */
-  readonly judge: (weights: Numbers) => Promise<number>
+  /** How good the model is on the tuning split with these weights; more is better. Tells how much of it is done. */
+  readonly judge: (weights: Numbers, onShare: (share: number) => void) => Promise<number>
   readonly checkpoints?: StampedFile<TrainingState>
   readonly monotonicNow: () => number
   /** When time began to count, by `monotonicNow`; absent: now. */
   readonly startedMs?: number
   /** Why training has to end now with what it has, after so much time in all runs. Asked before every update. */
   readonly exhausted?: (elapsedMs: number) => string | undefined
+  readonly pauseAboveCelsius?: Training['pauseAboveCelsius']
+  readonly thermometer?: Thermometer
+  /** Of this process, so far. */
+  readonly peakRssBytes?: () => number | undefined
+  /** After every batch, and every part of a look. */
   readonly onProgress?: (progress: TrainingProgress) => void
-}
-
-export interface TrainingProgress {
-  readonly update: number
-  readonly updates: number
-  readonly loss: number
-  /** The best on the tuning split so far. */
-  readonly bestScore: number
-  readonly remainingMs: number
 }
 
 export interface Trained {
@@ -59,6 +60,10 @@ export interface Trained {
   readonly updates: number
   readonly history: readonly TrainingLook[]
   readonly elapsedMs: number
+  /** Mean time of an update of this run; undefined where it made none. */
+  readonly updateMs: number | undefined
+  /** Of the process. */
+  readonly peakMib: number | undefined
   /** For people: why it ended early, rates that were halved, weights that stayed and why. */
   readonly notes: readonly string[]
 }
@@ -69,10 +74,11 @@ const CHECKPOINT_SPACING = 20
 
 /**
  * Trains by `plan`, and keeps the weights that do best on the tuning split. The same model, plan and data give
- * the same weights on the same class of hardware, however often the run was interrupted in between.
+ * the same weights on the same class of hardware, however often the run was interrupted or paused in between.
  *
- * @throws EdgefitError PASS_FAILED when training gets out of hand however small its rate; DATASET_MISMATCH and
- * DATASET_INVALID for data that do not fit; what `buildStep` and the runtime throw; the signal's reason.
+ * @throws EdgefitError PASS_FAILED when training gets out of hand however small its rate; TRIAL_FAILED when time, memory or
+ * heat leave room for no update; DATASET_MISMATCH and DATASET_INVALID for data that do not fit; what `buildStep` and the
+ * runtime throw; the signal's reason.
  */
 export async function train(
   trainee: Trainee,
@@ -80,76 +86,131 @@ export async function train(
   ports: TrainingPorts,
   signal: AbortSignal,
 ): Promise<Trained> {
-  const step = buildStep({ ...plan, ...trainee })
-  requireLabels(step.inputs, ports.data)
   const order = batchOrder(ports.data.count, plan.batch, plan.seed)
-  const { startedMs = ports.monotonicNow() } = ports
+  const within = stepWithin(trainee, plan)
+  const { step } = within
+  requireLabels(step.inputs, ports.data)
+  const { monotonicNow, startedMs = monotonicNow(), onProgress } = ports
   const saved = await ports.checkpoints?.read()
-  const earlierMs = saved?.elapsedMs ?? 0
+  const elapsedMs = (): number => (saved?.elapsedMs ?? 0) + monotonicNow() - startedMs
+  const exhausted = (): string | undefined => ports.exhausted?.(elapsedMs())
+  const cooler = createCooler({
+    pauseAboveCelsius: ports.pauseAboveCelsius,
+    thermometer: ports.thermometer,
+    monotonicNow,
+    exhausted: () => exhausted() !== undefined,
+    onWait: (celsius, waitedMs) => onProgress?.({ doing: 'cooling', at: teller.standing(), celsius, waitedMs }),
+  })
+  const workedMs = (): number => monotonicNow() - startedMs - cooler.waitedMs()
+  const teller = createTeller(plan.updates, workedMs)
+  const judge = (weights: Numbers): Promise<number> =>
+    ports.judge(weights, (share) => onProgress?.({ doing: 'looking', at: teller.standing(), share }))
   let state: TrainingState = saved ?? {
-    ...(await startOfTraining(trainee.model, step, plan, ports.judge)),
-    elapsedMs: ports.monotonicNow() - startedMs,
+    ...(await startOfTraining(trainee.model, step, plan, judge)),
+    elapsedMs: elapsedMs(),
   }
-  const { update: firstUpdate } = state
+  const tell = (loss: number | null): void =>
+    teller.see({ update: state.update, loss, score: lastLook(state).score, bestScore: state.best.score })
+  tell(null)
   const watch = watchLoss(state.loss)
+  const made = { updates: 0, ms: 0 }
   let runner: StepRunner | undefined
   let nextCheckpointMs = startedMs + CHECKPOINT_EVERY_MS
   let unwritten: string | undefined
   let ended: string | undefined
+  let end: TrainingState
   try {
     while (state.update < plan.updates && state.looksWithoutBetter < plan.patience) {
       signal.throwIfAborted()
-      ended = ports.exhausted?.(state.elapsedMs)
-      if (ended !== undefined) break
+      const tooHot = await cooler.cooledDown(signal)
+      ended = exhausted() ?? tooHot
+      if (ended !== undefined && state.update > 0) break
+      if (tooHot !== undefined) throw neverCool(tooHot)
       runner ??= await openStep(step, plan, ports)
       const next = state.update + 1
       const rate = plan.learningRate * rateFactor(plan.schedule, state.update, plan.updates) * 0.5 ** state.halvings
-      const { carried, loss, gradientNorm } = await runner.update(state.carried, batchesOf(plan, order, state.update), {
-        updateOfOptimizer: state.updatesOfOptimizer + 1,
-        rate,
-      })
+      const beganMs = workedMs()
+      const { carried, loss, gradientNorm } = await runner.update(
+        state.carried,
+        samplesOf(plan, order, state.update, within.parts),
+        { updateOfOptimizer: state.updatesOfOptimizer + 1, rate },
+        (share) => share < 1 && onProgress?.({ doing: 'updating', at: teller.standing(share) }),
+      )
+      const updateMs = workedMs() - beganMs
+      if (ended !== undefined) throw nothingTrained(ended, elapsedMs(), updateMs)
+      made.updates += 1
+      made.ms += updateMs
       const looks = next % plan.evaluateEvery === 0 || next === plan.updates
       // Loss and gradients are those before the update; what it made of the weights shows in the next, or here.
       const wrong = watch.see(loss, gradientNorm) ?? (looks ? whatIsNotFinite(carried) : undefined)
       if (wrong !== undefined) watch.restart()
       state =
         wrong === undefined ? updated(state, next, carried, step, plan) : backedOff(state, next, wrong, step, plan)
-      if (looks) {
-        const weights = weightsOf(step, state.carried)
-        state = looked(state, plan, weights, {
-          update: next,
-          loss: meanOf(watch.state().recent),
-          score: await ports.judge(weights),
-        })
-      }
-      const nowMs = ports.monotonicNow()
-      state = { ...state, loss: watch.state(), elapsedMs: earlierMs + nowMs - startedMs }
+      tell(loss)
+      if (looks) state = await afterLook(state)
+      tell(loss)
+      const nowMs = monotonicNow()
+      state = { ...state, loss: watch.state(), elapsedMs: elapsedMs() }
       if (nowMs >= nextCheckpointMs) {
         unwritten = await writtenWhereItFits(ports.checkpoints, state)
-        const writtenMs = ports.monotonicNow()
+        const writtenMs = monotonicNow()
         nextCheckpointMs = writtenMs + Math.max(CHECKPOINT_EVERY_MS, CHECKPOINT_SPACING * (writtenMs - nowMs))
       }
-      const remainingMs = ((nowMs - startedMs) / (next - firstUpdate)) * (plan.updates - next)
-      ports.onProgress?.({ update: next, updates: plan.updates, loss, bestScore: state.best.score, remainingMs })
+      onProgress?.({ doing: 'updating', at: teller.standing() })
     }
+    // What was trained since the last look shall not be lost. Whoever goes on from here looks where it is due.
+    const isSeen = ended === undefined || lastLook(state).update === state.update
+    end = isSeen || whatIsNotFinite(state.carried) !== undefined ? state : await afterLook(state)
   } finally {
     await runner?.release()
   }
+
+  async function afterLook(before: TrainingState): Promise<TrainingState> {
+    const weights = weightsOf(step, before.carried)
+    const score = await judge(weights)
+    return looked(before, plan, weights, { update: before.update, loss: meanOf(watch.state().recent), score })
+  }
+
   // Whoever asks for the same run again gets its end at once.
   if (runner !== undefined) unwritten = await writtenWhereItFits(ports.checkpoints, state)
+  const peakBytes = ports.peakRssBytes?.()
+  const peakMib = peakBytes === undefined ? undefined : peakBytes / 2 ** 20
   return {
-    weights: state.best.weights,
-    initialScore: state.history[0]?.score ?? Number.NaN,
-    bestScore: state.best.score,
-    bestUpdate: state.best.update,
-    updates: state.update,
-    history: state.history,
-    elapsedMs: state.elapsedMs,
-    notes: [
-      ...notesOf(state, plan, step, ended),
-      ...(unwritten === undefined ? [] : [`training cannot go on from here after a crash: ${unwritten}`]),
-    ],
+    weights: end.best.weights,
+    initialScore: end.history[0]?.score ?? Number.NaN,
+    bestScore: end.best.score,
+    bestUpdate: end.best.update,
+    updates: end.update,
+    history: end.history,
+    elapsedMs: end.elapsedMs,
+    updateMs: made.updates === 0 ? undefined : made.ms / made.updates,
+    peakMib,
+    notes: notesOf(end, plan, {
+      within,
+      ended,
+      unwritten,
+      pausedMs: cooler.waitedMs(),
+      lacksSensor: cooler.lacksSensor(),
+      peakMib,
+    }),
   }
+}
+
+function neverCool(tooHot: string): EdgefitError {
+  return new EdgefitError(`nothing was trained: ${tooHot}; raise it, or cool the box`, {
+    code: 'TRIAL_FAILED',
+    details: { reason: 'timeout' },
+  })
+}
+
+/** Weights that were never changed are not what was asked for: said with what the budget would have to be. */
+function nothingTrained(ended: string, elapsedMs: number, updateMs: number): EdgefitError {
+  const seconds = (ms: number): string => `${(Math.ceil(ms / 100) / 10).toFixed(1)} s`
+  return new EdgefitError(
+    `nothing was trained: ${ended} before the first update. Up to its end it takes ${seconds(elapsedMs)}, of which the update ` +
+      `itself takes ${seconds(updateMs)}: raise the budget to more than that, or train less of the model ("trainable"), in smaller batches`,
+    { code: 'TRIAL_FAILED', details: { reason: 'timeout', elapsedMs, updateMs } },
+  )
 }
 
 function whatIsNotFinite(carried: Numbers): string | undefined {
@@ -159,39 +220,18 @@ function whatIsNotFinite(carried: Numbers): string | undefined {
   return undefined
 }
 
-/** The samples of each batch of an update. */
-function batchesOf(
+/** Of each run of the step that an update takes, the samples. */
+function samplesOf(
   { accumulation }: TrainingPlan,
   order: (batch: number) => readonly number[],
   update: number,
+  parts: number,
 ): readonly (readonly number[])[] {
-  return Array.from({ length: accumulation }, (_, at) => order(update * accumulation + at))
+  return Array.from({ length: accumulation }, (_, at) => order(update * accumulation + at)).flatMap((batch) =>
+    inParts(batch, parts),
+  )
 }
 
 function meanOf(values: readonly number[]): number | null {
   return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length
-}
-
-function notesOf(
-  { update, halvings, looksWithoutBetter, best }: TrainingState,
-  { updates, patience, sparsity }: TrainingPlan,
-  { frozen }: TrainingStep,
-  ended: string | undefined,
-): readonly string[] {
-  return [
-    ...(ended === undefined ? [] : [`training ended after ${update} of ${updates} updates: ${ended}`]),
-    ...(looksWithoutBetter < patience || update === updates
-      ? []
-      : [
-          `training ended after ${update} of ${updates} updates: ${patience} looks at the tuning split without a better score`,
-        ]),
-    ...(sparsity === undefined || best.update >= settledAt(sparsity, updates)
-      ? []
-      : [
-          `the weights are those after update ${best.update}, and not as sparse as the recipe wants: training ended before ` +
-            'it had looked at sparser ones; give it more time, or fewer "updates"',
-        ]),
-    ...(halvings === 0 ? [] : [`training got out of hand ${halvings} times; the rate was halved each time`]),
-    ...[...frozen].map(([weight, reason]) => `"${weight}" was not trained: ${reason}`),
-  ]
 }

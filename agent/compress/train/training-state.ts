@@ -144,6 +144,11 @@ export function looked(
   return { ...state, history, looksWithoutBetter: 0, best: { update: look.update, score: look.score, weights } }
 }
 
+/** There is one from the start. */
+export function lastLook({ history, best }: TrainingState): TrainingLook {
+  return history.at(-1) ?? { update: best.update, loss: null, score: best.score }
+}
+
 export function weightsOf({ trained }: TrainingStep, carried: Numbers): Numbers {
   return new Map(trained.map(({ name }) => [name, carried.get(name) ?? new Float32Array()]))
 }

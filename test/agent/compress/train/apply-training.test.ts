@@ -26,8 +26,8 @@ async function updatesOf(pass: ReturnType<typeof fineTune>, given: TrainingConte
   let updates = 0
   await applyFineTune(NETWORK, pass, {
     ...given,
-    onProgress: () => {
-      updates += 1
+    onProgress: ({ doing }) => {
+      if (doing === 'updating') updates += 1
     },
   })
   return updates

@@ -7,6 +7,7 @@ import { train } from '../../../../agent/compress/train/train.ts'
 import { trainableWeights } from '../../../../agent/compress/train/trainable.ts'
 import { modelOf, op, randomTensor } from '../support/graphs.ts'
 import { openSession } from '../support/runtime.ts'
+import { afterUpdate } from './support/after-update.ts'
 import { breastCancer, portsOf, SMALL_PLAN, untrainedModel } from './support/breast-cancer-training.ts'
 
 const signal = new AbortController().signal
@@ -55,7 +56,7 @@ describe('a teacher', () => {
     const ports = await portsOf({
       data: { ...options.data, hasLabels: false },
       teacher: present,
-      onProgress: ({ loss }) => losses.push(loss),
+      onProgress: afterUpdate(({ loss }) => losses.push(loss ?? Number.NaN)),
     })
     const plan = { ...SMALL_PLAN, loss: KNOWLEDGE, hints: [{ value, weight: 1 }], learningRate: 0.02 }
     try {
