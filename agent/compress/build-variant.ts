@@ -21,7 +21,7 @@ import type { OpenSession } from './runtime-port.ts'
 import { scaleWidth } from './scale-width/scale-width.ts'
 import { type Student, takeStudent } from './take-student.ts'
 import { toFloat16 } from './to-float16/to-float16.ts'
-import { applyQuantizeAware } from './train/apply-quantize-aware.ts'
+import { applyQuantizeAware, applyQuantizeWeightsAware } from './train/apply-quantize-aware.ts'
 import { applyFineTune, type TrainingContext, type TrainingPort } from './train/apply-training.ts'
 import type { TrainingProgress } from './train/progress.ts'
 import { quantizeWeightsOnly } from './weight-only/weight-only.ts'
@@ -173,6 +173,11 @@ function applyPass(
         (samples) => samplingOf(input, samples),
         onProgress,
       )
+    case 'quantize-weights-aware':
+      return applyQuantizeWeightsAware(model, pass, trainingContext(input, onTraining)).then((result) => ({
+        resolved: pass,
+        result,
+      }))
     case 'quantize-static':
       return applyStatic(model, pass, (samples) => samplingOf(input, samples), onProgress)
   }

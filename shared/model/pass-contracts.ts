@@ -64,6 +64,7 @@ const PASS_CONTRACTS = {
     requires: ['float-weights', 'float32-model', 'float-activations'],
     ends: ['float-weights', 'float-activations'],
   },
+  'quantize-weights-aware': { requires: ['float-weights', 'float32-model'], ends: ['float-weights', 'static-int8'] },
 } as const satisfies Readonly<Record<string, PassContract>>
 
 interface OrderFault {

@@ -247,14 +247,24 @@ const ToFloat16 = z.strictObject({
 /** Trains weights on the box. Never resolved: on another class of hardware the last bits differ. */
 const FineTune = z.strictObject({ pass: z.literal('fine-tune'), ...Training.shape })
 
+/** `from-weights`: the largest magnitude takes the largest integer. `learned`: a learned step size (arXiv 1902.08153). */
+const WeightScales = z.enum(['from-weights', 'learned']).default('from-weights')
+
 /** `quantize-static` with weights that are trained for it. */
 const QuantizeAware = z.strictObject({
   ...QuantizeStatic.omit({ leaveInFloat: true, rounding: true, roundings: true }).shape,
   pass: z.literal('quantize-aware'),
-  /** `from-weights`: the largest magnitude takes the largest integer. `learned`: a learned step size (arXiv 1902.08153). */
-  weightScales: z.enum(['from-weights', 'learned']).default('from-weights'),
+  weightScales: WeightScales,
   /** As calibrated, or learned from there: scale and zero point. */
   activationRanges: z.enum(['frozen', 'learned']).default('frozen'),
+  training: Training,
+})
+
+/** `quantize-weights` with weights that are trained for it. */
+const QuantizeWeightsAware = z.strictObject({
+  ...QuantizeWeights.omit({ rounding: true, roundings: true }).shape,
+  pass: z.literal('quantize-weights-aware'),
+  weightScales: WeightScales,
   training: Training,
 })
 
@@ -278,12 +288,13 @@ export const Pass = z.discriminatedUnion('pass', [
   PruneWeights,
   FineTune,
   QuantizeAware,
+  QuantizeWeightsAware,
 ])
 export type Pass = z.infer<typeof Pass>
 
 /** Whether any of the passes trains, and so wants samples for it. */
 export function trainsWeights(passes: readonly Pass[]): boolean {
-  return passes.some(({ pass }) => pass === 'fine-tune' || pass === 'quantize-aware')
+  return passes.some((pass) => 'training' in pass || pass.pass === 'fine-tune')
 }
 
 /** A list of passes and the runtime settings: turns a source model into a variant. */

@@ -82,6 +82,23 @@ export function quantizeBlocks(
   return { outputs, inputs, blocks, values, scales, zeroPoints }
 }
 
+/** What stands for the weights after rounding, laid out as they were. */
+export function realOfBlocks(
+  { inputs, outputs, blocks, values, scales, zeroPoints }: BlockwiseWeights,
+  outputAxis: 0 | 1,
+  blockSize: number,
+): Float32Array {
+  const real = new Float32Array(values.length)
+  for (let output = 0; output < outputs; output++) {
+    for (let input = 0; input < inputs; input++) {
+      const block = output * blocks + Math.floor(input / blockSize)
+      const steps = (values[output * inputs + input] ?? 0) - (zeroPoints[block] ?? 0)
+      real[outputAxis === 1 ? input * outputs + output : output * inputs + input] = steps * (scales[block] ?? 1)
+    }
+  }
+  return real
+}
+
 function symmetric(min: number, max: number, bits: number) {
   const middle = 2 ** (bits - 1)
   const extreme = max > -min ? max : min
