@@ -38,6 +38,7 @@ interface OptimizeFlags extends LimitOptions, TaskOptions, Omit<ObjectiveFlags, 
   readonly data: string
   readonly out: string
   readonly recipe?: string
+  readonly student?: string
   /** Absent with a recipe. */
   readonly latencyP90Ms?: number
   readonly budgetS: number
@@ -52,6 +53,10 @@ function optimizeCommand(io: CliIo): Command {
     .requiredOption('--data <file>', 'dataset (.npz), arrays named as the model inputs, labels as "labels"')
     .requiredOption('--out <dir>', `where ${RESULT_FILES.join(', ')} and report.json go`)
     .option('--recipe <file>', 'apply this recipe instead of searching')
+    .option(
+      '--student <file>',
+      'apply the recipe to this ONNX file, which is to replace the model and may learn from it',
+    )
     .addOption(
       new Option('--latency-p90-ms <ms>', 'latency budget for the 90th percentile').argParser(numberIn(0, 1e7)),
     )
@@ -81,6 +86,7 @@ function optimizeCommand(io: CliIo): Command {
       'after',
       '\nExamples:\n  edgefit-agent optimize model.onnx --data data.npz --out fitted --latency-p90-ms 20 --accuracy-floor 0.99' +
         '\n  edgefit-agent optimize model.onnx --data data.npz --out fitted --recipe recipe.json' +
+        '\n  edgefit-agent optimize teacher.onnx --student student.onnx --data data.npz --out fitted --recipe distil.json' +
         '\n\nExit status: 0 the objective is met or the recipe applied, 1 infeasible or failed, 2 bad usage.',
     )
     .action(async (modelPath: string, flags: OptimizeFlags, invoked: Command) => {
@@ -90,6 +96,7 @@ function optimizeCommand(io: CliIo): Command {
       await requireFile('model', modelPath)
       await requireFile('--data', flags.data)
       if (flags.recipe !== undefined) await requireFile('--recipe', flags.recipe)
+      if (flags.student !== undefined) await requireFile('--student', flags.student)
       await requireFolder('--out', flags.out)
       const progress = progressOf(io, flags.json ?? false)
       const box = await openBox(flags)
@@ -102,6 +109,7 @@ function optimizeCommand(io: CliIo): Command {
         limits: DEFAULT_LIMITS,
         profile,
         latencyDir: join(cacheDir(), 'latency'),
+        teacherDir: join(cacheDir(), 'teachers'),
         now,
         monotonicNow,
         ...showStudy(progress),
@@ -166,8 +174,16 @@ function refuseSearchOptions(command: Command): void {
 }
 
 function wantedOf(flags: OptimizeFlags): Parameters<typeof optimize>[0]['wanted'] {
-  const { recipe, latencyP90Ms } = flags
-  if (recipe !== undefined) return { kind: 'recipe', recipePath: recipe }
+  const { recipe, student, latencyP90Ms } = flags
+  if (recipe !== undefined) return { kind: 'recipe', recipePath: recipe, ...(student && { studentPath: student }) }
+  if (student !== undefined) {
+    throw new EdgefitError(
+      '--student needs --recipe: say with a recipe what is to become of the student, and how it learns',
+      {
+        code: 'USAGE',
+      },
+    )
+  }
   if (latencyP90Ms === undefined) {
     throw new EdgefitError('say what is wanted: --latency-p90-ms MS to search, or --recipe FILE to apply', {
       code: 'USAGE',

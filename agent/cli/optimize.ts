@@ -20,6 +20,7 @@ import { memoryStudyStore } from '../search/study-store.ts'
 import type { StudyEvent, Winner } from '../search/study-types.ts'
 import { readRecipe } from './files.ts'
 import { planData } from './plan-data.ts'
+import { prepareStudent, recipeForStudent } from './student.ts'
 
 export interface OptimizeOptions {
   readonly modelPath: string
@@ -30,7 +31,12 @@ export interface OptimizeOptions {
   readonly seed: number
   readonly wanted:
     | { readonly kind: 'search'; readonly objective: Objective; readonly budgetS: number }
-    | { readonly kind: 'recipe'; readonly recipePath: string }
+    | {
+        readonly kind: 'recipe'
+        readonly recipePath: string
+        /** A model that the passes work on, and which is to replace the source. */
+        readonly studentPath?: string
+      }
 }
 
 export interface OptimizePorts {
@@ -39,6 +45,8 @@ export interface OptimizePorts {
   readonly profile: Profile
   /** Where it is kept how long operators take on this box. */
   readonly latencyDir: string
+  /** Where the answers of teachers are kept from run to run. */
+  readonly teacherDir: string
   readonly now: () => number
   readonly monotonicNow: () => number
   readonly onEvent: (event: StudyEvent) => void
@@ -60,7 +68,8 @@ export async function optimize(
   // What an interrupted run left lets this one go on: variants go by their recipes, training by its checkpoints.
   await mkdir(workDir, { recursive: true })
   try {
-    const wanted = await readWanted(options.wanted)
+    const wanted = await readWanted(options, signal)
+    const studentPath = wanted.kind === 'recipe' ? wanted.studentPath : undefined
     const source = {
       path: modelPath,
       digest: await digestFile(modelPath, signal),
@@ -72,7 +81,9 @@ export async function optimize(
       dataset.dir,
       signal,
     )
-    await prepareModelAndData({ modelPath, npzPath, datasetDir: dataset.dir, split, task }, ports.runner, signal)
+    const prepared = { modelPath, npzPath, datasetDir: dataset.dir, split, task }
+    await prepareModelAndData(prepared, ports.runner, signal)
+    if (studentPath !== undefined) await prepareStudent({ ...prepared, modelPath: studentPath }, ports.runner, signal)
 
     const base = { source, dataset, split, task, workDir, latencyDir: ports.latencyDir, profile: ports.profile }
     const { runner, limits, now, monotonicNow, onEvent, onProgress } = ports
@@ -84,7 +95,11 @@ export async function optimize(
             { ...shared, store: memoryStudyStore() },
             signal,
           )
-        : await applyRecipe({ ...base, recipe: wanted.recipe }, shared, signal)
+        : await applyRecipe(
+            { ...base, recipe: wanted.recipe, studentPath, teacherDir: ports.teacherDir },
+            shared,
+            signal,
+          )
 
     const { winner } = result
     const report: OptimizeReport = {
@@ -125,11 +140,14 @@ export async function optimize(
 
 type Wanted =
   | Extract<OptimizeOptions['wanted'], { readonly kind: 'search' }>
-  | { readonly kind: 'recipe'; readonly recipe: Recipe }
+  | { readonly kind: 'recipe'; readonly recipe: Recipe; readonly studentPath: string | undefined }
 
-async function readWanted(wanted: OptimizeOptions['wanted']): Promise<Wanted> {
+async function readWanted({ modelPath, wanted }: OptimizeOptions, signal: AbortSignal): Promise<Wanted> {
   if (wanted.kind === 'search') return wanted
-  return { kind: 'recipe', recipe: await readRecipe(wanted.recipePath) }
+  const { recipePath, studentPath } = wanted
+  const read = await readRecipe(recipePath)
+  const recipe = await recipeForStudent(read, { sourcePath: modelPath, studentPath }, signal)
+  return { kind: 'recipe', recipe, studentPath }
 }
 
 /** A recipe that was applied has been compared; training takes too long to do it twice. */

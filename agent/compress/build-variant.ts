@@ -24,6 +24,7 @@ import { toFloat16 } from './to-float16/to-float16.ts'
 import { applyQuantizeAware, applyQuantizeWeightsAware } from './train/apply-quantize-aware.ts'
 import { applyFineTune, type TrainingContext, type TrainingPort } from './train/apply-training.ts'
 import type { TrainingProgress } from './train/progress.ts'
+import { requireHintValues } from './train/teacher-fit.ts'
 import { quantizeWeightsOnly } from './weight-only/weight-only.ts'
 
 export interface BuildInput {
@@ -77,6 +78,7 @@ export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
   if (fault !== undefined) {
     throw new EdgefitError(fault.message, { code: 'RECIPE_INVALID', details: { index: fault.index } })
   }
+  refuseUnknownHints(input)
   let model = input.source
   let unquantized: Model | undefined
   const passes: Pass[] = []
@@ -103,6 +105,19 @@ export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
     await input.onPass?.(model, index)
   }
   return { model, bytes: encodeModel(model), resolved: { ...input.recipe, passes }, reports }
+}
+
+/** Before other passes take their time. */
+function refuseUnknownHints({ source, recipe }: BuildInput): void {
+  for (const [index, pass] of recipe.passes.entries()) {
+    const training = 'training' in pass ? pass.training : pass
+    if (!('hints' in training)) continue
+    try {
+      requireHintValues(training, source)
+    } catch (cause) {
+      throw explained(pass.pass, index, cause)
+    }
+  }
 }
 
 interface Applied {

@@ -84,7 +84,7 @@ function detailOf({ pass, training }: BuildProgress): string | undefined {
 
 /** Opened only for recipes that train. */
 async function trainingFor(
-  { datasetDir, split, task, recipe, outPath, calibrationThreads }: JobOf<'build'>,
+  { datasetDir, split, task, recipe, outPath, teacherDir, calibrationThreads }: JobOf<'build'>,
   source: Model,
 ) {
   if (task === undefined || !trainsWeights(recipe.passes)) return undefined
@@ -94,6 +94,7 @@ async function trainingFor(
     split,
     task,
     scratchPath: `${outPath}.training`,
+    teacherDir,
     threads: calibrationThreads,
   })
 }

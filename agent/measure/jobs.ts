@@ -44,6 +44,8 @@ export const Job = z.discriminatedUnion('kind', [
     sourcePath: z.string(),
     /** The model that the recipe takes in the source's place, where it takes one. */
     studentPath: z.string().optional(),
+    /** Where the answers of teachers are kept, of all builds; absent: beside `outPath`. */
+    teacherDir: z.string().optional(),
     datasetDir: z.string(),
     split: SplitSpec,
     recipe: Recipe,

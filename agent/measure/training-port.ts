@@ -1,7 +1,8 @@
-import { readdir, stat } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { digestBytes } from '@edgefit/shared/artifact'
+import { readMarker } from '@edgefit/shared/dataset'
 import type { RuntimeSettings, SplitSpec, Task } from '@edgefit/shared/model'
 import { describeIo, encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { TrainingPort } from '../compress/index.ts'
@@ -9,6 +10,7 @@ import { systemFiles } from '../profile/system-files.ts'
 import { cpuTemperatureC } from '../profile/thermal.ts'
 import { accuracyFigures } from './accuracy-figures.ts'
 import { batchFor } from './batching.ts'
+import { keepNewest } from './keep-newest.ts'
 import { loadModelBytes } from './ort-session.ts'
 import { peakRssBytes } from './process-memory.ts'
 import { runtimeVersion } from './runtime-version.ts'
@@ -23,15 +25,21 @@ export interface TrainingPortOptions {
   readonly task: Task
   /** Names of files that let training go on after a crash begin so. */
   readonly scratchPath: string
+  /** Where the answers of teachers are kept for all builds; absent: as `scratchPath`. */
+  readonly teacherDir?: string | undefined
   readonly threads: number
 }
+
+/** Of all the answers of teachers that are kept. */
+const TEACHERS_BYTES = 512 * 2 ** 20
 
 /** Training samples, and the tuning split to judge by, for passes that train. `close` is the last call. */
 export async function openTrainingPort(
   options: TrainingPortOptions,
 ): Promise<{ readonly port: TrainingPort; close(): Promise<void> }> {
-  const { source, datasetDir, split, task, scratchPath } = options
+  const { source, datasetDir, split, task, scratchPath, teacherDir } = options
   const { inputs } = describeIo(source)
+  if (teacherDir !== undefined) await mkdir(teacherDir, { recursive: true })
   const training = await openSamples({ datasetDir, split, which: 'training' }, inputs)
   const tuning = await openSamples({ datasetDir, split, which: 'tuning' }, inputs)
   const judge = await tuningJudge(options, tuning)
@@ -46,8 +54,9 @@ export async function openTrainingPort(
       },
       judge,
       scratchPath,
+      ...(teacherDir !== undefined && { teacherPath: join(teacherDir, 'answers') }),
       dataKey: JSON.stringify([
-        await filesOf(datasetDir),
+        await readMarker(datasetDir),
         split,
         task,
         // Judges where there are no labels.
@@ -64,19 +73,9 @@ export async function openTrainingPort(
     async close() {
       await training.close()
       await tuning.close()
+      if (teacherDir !== undefined) await keepNewest(teacherDir, TEACHERS_BYTES)
     },
   }
-}
-
-/** Names, sizes and times of a dataset's files: what it holds may be too much to read twice. */
-async function filesOf(folder: string): Promise<readonly (readonly [string, number, number])[]> {
-  const names = (await readdir(folder)).sort()
-  return await Promise.all(
-    names.map(async (name) => {
-      const { size, mtimeMs } = await stat(join(folder, name))
-      return [join(folder, name), size, mtimeMs] as const
-    }),
-  )
 }
 
 async function tuningJudge(

@@ -6,6 +6,10 @@ import type { StudyResult } from './study-types.ts'
 
 type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'workDir' | 'latencyDir' | 'profile'> & {
   readonly recipe: Recipe
+  /** What the recipe takes in the source's place, where it takes a student. */
+  readonly studentPath: string | undefined
+  /** Where the answers of teachers are kept, for other recipes too. */
+  readonly teacherDir: string
 }
 
 /**
@@ -14,7 +18,7 @@ type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'work
  * @throws EdgefitError TRIAL_FAILED or MODEL_UNSUPPORTED where the recipe gives nothing on this box
  */
 export async function applyRecipe(
-  { source, dataset, split, task, workDir, latencyDir, profile, recipe }: ApplyInput,
+  { source, dataset, split, task, workDir, latencyDir, profile, recipe, studentPath, teacherDir }: ApplyInput,
   { runner, limits, now, monotonicNow, onEvent, onProgress }: Omit<FitPorts, 'store'>,
   signal: AbortSignal,
 ): Promise<StudyResult> {
@@ -22,6 +26,8 @@ export async function applyRecipe(
   const lab = await createChildLab({
     runner,
     sourcePath: source.path,
+    studentPath,
+    teacherDir,
     datasetDir: dataset.dir,
     split,
     task,

@@ -9,6 +9,8 @@ import type { Built, Lab } from './lab.ts'
 export interface ChildLabOptions {
   readonly runner: JobRunner
   readonly sourcePath: string
+  /** For recipes that take a student. */
+  readonly studentPath?: string | undefined
   readonly datasetDir: string
   readonly split: SplitSpec
   readonly task: Task
@@ -18,6 +20,8 @@ export interface ChildLabOptions {
   readonly hardwareClass: string
   /** Where it is kept how long operators take on this box: longer than a study. Absent: in `workDir`. */
   readonly latencyDir?: string
+  /** Where the answers of teachers are kept: longer than a study. Absent: beside the variant that they helped to make. */
+  readonly teacherDir?: string
   /** Epoch milliseconds. */
   readonly now: () => number
   readonly monotonicNow: () => number
@@ -99,10 +103,12 @@ export async function createChildLab(options: ChildLabOptions): Promise<Lab> {
       const known = built.get(key)
       if (known !== undefined) return { ...known, resolved: { ...known.resolved, runtime: recipe.runtime } }
       const outPath = join(variantsDir, `${key}.onnx`)
-      const { sourcePath, calibrationThreads, hardwareClass } = options
+      const { sourcePath, studentPath, teacherDir, calibrationThreads, hardwareClass } = options
       const job = {
         kind: 'build',
         sourcePath,
+        ...(studentPath !== undefined && { studentPath }),
+        ...(teacherDir !== undefined && { teacherDir }),
         datasetDir,
         split,
         recipe,

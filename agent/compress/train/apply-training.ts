@@ -10,6 +10,7 @@ import type { TrainingProgress } from './progress.ts'
 import type { Numbers } from './run-step.ts'
 import { type StampedFile, stampedFile } from './stamped-file.ts'
 import { knowingTeacher, presentTeacher, type TeacherAnswers } from './teacher.ts'
+import { isTaught, requireFittingTeacher } from './teacher-fit.ts'
 import { type Trained, type Trainee, train } from './train.ts'
 import { trainableWeights } from './trainable.ts'
 import type { TrainingData } from './training-data.ts'
@@ -25,6 +26,8 @@ export interface TrainingPort {
   readonly judge: (model: Model, onShare: (share: number) => void) => Promise<number>
   /** Where runs keep what lets them go on after a crash; names of files begin so. */
   readonly scratchPath: string
+  /** As `scratchPath`, for the answers of teachers, which other runs want too. Absent: as `scratchPath`. */
+  readonly teacherPath?: string
   /** Names what comes through this port, judgement and runtime with it: a run goes on only with the same. */
   readonly dataKey: string
   readonly monotonicNow: () => number
@@ -75,10 +78,12 @@ export async function trainWith(
   }
   const startedMs = port.monotonicNow()
   const { maxDurationMs, pauseAboveCelsius, ...plan } = training
-  const teaching = training.loss.kind === 'distillation' || training.hints.length > 0 ? digestOf(teacher) : ''
-  const file = <Value>(...names: readonly (string | number)[]): StampedFile<Value> => {
+  const taught = isTaught(training)
+  if (taught) requireFittingTeacher(training, teacher, trainee.model)
+  const teaching = taught ? digestOf(teacher) : ''
+  const file = <Value>(path: string, ...names: readonly (string | number)[]): StampedFile<Value> => {
     const key = digestBytes(Buffer.from(JSON.stringify([FILE_FORMAT, port.dataKey, threads, ...names])))
-    return stampedFile<Value>(`${port.scratchPath}.${key.slice(0, KEY_LENGTH)}`, key)
+    return stampedFile<Value>(`${path}.${key.slice(0, KEY_LENGTH)}`, key)
   }
   const present = await teacherFor(training, {
     model: teacher,
@@ -86,7 +91,7 @@ export async function trainWith(
     openSession,
     threads,
     batch: plan.batch,
-    cache: file<TeacherAnswers>('teacher', teaching, plan.batch),
+    cache: file<TeacherAnswers>(port.teacherPath ?? port.scratchPath, 'teacher', teaching, plan.batch),
     onProgress: (samples, total) => onProgress({ doing: 'asking', samples, total }),
     signal,
   })
@@ -99,7 +104,13 @@ export async function trainWith(
         judge: (weights, onShare) => port.judge(exported(weights), onShare),
         openSession,
         threads,
-        checkpoints: file<TrainingState>('run', digestOf(trainee.model), JSON.stringify(plan), teaching),
+        checkpoints: file<TrainingState>(
+          port.scratchPath,
+          'run',
+          digestOf(trainee.model),
+          JSON.stringify(plan),
+          teaching,
+        ),
         monotonicNow: port.monotonicNow,
         startedMs,
         exhausted: (elapsedMs) =>

@@ -42,6 +42,7 @@ function apply(recipePath: string, out: string): Promise<OptimizeReport> {
       limits,
       profile: SOME_PROFILE,
       latencyDir: join(folder, 'latency'),
+      teacherDir: join(folder, 'teachers'),
       now: () => 0,
       monotonicNow: () => 0,
       onEvent: () => undefined,
@@ -156,6 +157,7 @@ function search(out: string, comparing: () => Promise<never>, signal: AbortSigna
       limits,
       profile: SOME_PROFILE,
       latencyDir: join(folder, 'latency'),
+      teacherDir: join(folder, 'teachers'),
       now: () => 0,
       monotonicNow: () => clockMs,
       onEvent(event) {

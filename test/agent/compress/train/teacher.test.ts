@@ -90,13 +90,6 @@ describe('a teacher', () => {
     )
   })
 
-  it('is refused where it lacks the value of a hint', async () => {
-    const hints = [{ value: 'a', from: 'nowhere', weight: 1 }]
-    await expect(optionsFor(await untrainedModel()).then((given) => presentTeacher(given, hints))).rejects.toThrow(
-      expect.objectContaining({ code: 'RECIPE_INVALID', message: expect.stringContaining('"nowhere"') }),
-    )
-  })
-
   it('is refused where it tells other classes apart, or its value has another shape', async () => {
     const model = await untrainedModel()
     const trainee = { model, trainable: trainableWeights(model, { kind: 'all' }) }
