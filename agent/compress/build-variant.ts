@@ -10,6 +10,7 @@ import { liftOpset } from './lift-opset/lift-opset.ts'
 import { type PassReport, type PassResult, passReport } from './pass-report.ts'
 import { pruneByMeasurement } from './prune/prune-by-measurement.ts'
 import { pruneWeights } from './prune/prune-weights.ts'
+import type { GradientSource } from './prune/taylor-importance.ts'
 import { quantizeDynamic } from './quantize-dynamic.ts'
 import { applyStatic } from './quantize-static/apply-static.ts'
 import { removeDeadBranches } from './remove-dead-branches.ts'
@@ -36,6 +37,8 @@ export interface BuildInput {
   readonly openSession: OpenSession
   /** Needed by passes that ask for measured latency, where their recipe is not resolved. */
   readonly predictor?: LatencyPredictor
+  /** Needed by passes that look at gradients, where their recipe is not resolved. */
+  readonly gradients?: GradientSource
   /** Needed by passes that train. */
   readonly training?: TrainingPort
   /** Threads for calibration and training. */
@@ -164,6 +167,7 @@ function applyPass(
     case 'prune-channels':
       return pruneByMeasurement(model, pass, {
         predictor: input.predictor,
+        gradients: input.gradients,
         sampling: (samples) => samplingOf(input, samples),
         onProgress,
       })

@@ -1,9 +1,10 @@
 import { dirname } from 'node:path'
 import { digestBytes, digestFile, writeFileAtomic } from '@edgefit/shared/artifact'
-import { type PassReport, recipeDigest, trainsWeights } from '@edgefit/shared/model'
+import { needsGradients, type PassReport, recipeDigest, trainsWeights } from '@edgefit/shared/model'
 import { describeIo, loadModel, type Model } from '@edgefit/shared/onnx'
 import { type BuildProgress, buildVariant, trainingShare, trainingWords, verifyFusion } from '../compress/index.ts'
 import { calibrationSource } from './calibration-source.ts'
+import { openGradientSource } from './gradient-source.ts'
 import type { JobOf } from './jobs.ts'
 import { openSession, optimizedGraphIn } from './ort-session.ts'
 import { passComparison } from './pass-comparison.ts'
@@ -20,6 +21,7 @@ export const build: JobHandlers['build'] = async (job, report) => {
   const { datasetDir, split, recipe, latencyTable, compare } = job
   const samples = await openSamples({ datasetDir, split, which: 'calibration' }, describeIo(source).inputs)
   const training = await trainingFor(job, source)
+  const gradients = await gradientsFor(job, source)
   const tuning = compare && (await openSamples({ datasetDir, split, which: 'tuning' }, describeIo(source).inputs))
   const comparison = tuning && compare && (await passComparison(source, tuning, recipe.runtime, compare))
   const effects: Pick<PassReport, 'durationMs' | 'sqnrDb' | 'latencyP50Ms'>[] = []
@@ -33,6 +35,7 @@ export const build: JobHandlers['build'] = async (job, report) => {
       openSession,
       ...(latencyTable && { predictor: createTablePredictor({ ...latencyTable, runtime: recipe.runtime }) }),
       ...(training && { training: training.port }),
+      ...(gradients && { gradients: gradients.source }),
       threads: job.calibrationThreads,
       onProgress: (progress) =>
         report('building', (progress.index + shareOfPass(progress)) / progress.count, detailOf(progress)),
@@ -62,6 +65,7 @@ export const build: JobHandlers['build'] = async (job, report) => {
     }
   } finally {
     await training?.close()
+    await gradients?.close()
     await tuning?.close()
     await samples.close()
   }
@@ -97,4 +101,10 @@ async function trainingFor(
     teacherDir,
     threads: calibrationThreads,
   })
+}
+
+/** Opened only for recipes that look at gradients. */
+async function gradientsFor({ datasetDir, split, task, recipe }: JobOf<'build'>, source: Model) {
+  if (task === undefined || !needsGradients(recipe.passes)) return undefined
+  return await openGradientSource({ source, datasetDir, split, task })
 }

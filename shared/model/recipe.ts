@@ -40,6 +40,16 @@ const LiftOpset = z.strictObject({
 
 const FoldBatchNorm = z.strictObject({ pass: z.literal('fold-batch-norm') })
 
+/** What is normalized has other means and variances once channels are gone or weights have changed: these are taken anew. */
+const EstimateBatchNorm = z.strictObject({
+  pass: z.literal('estimate-batch-norm'),
+  samples: z.int().min(1),
+  /** By the value that a BatchNormalization makes, per channel. Present in a resolved recipe. */
+  statistics: z
+    .record(z.string(), z.strictObject({ mean: z.array(z.number()), variance: z.array(z.number().min(0)) }))
+    .optional(),
+})
+
 const Equalize = z.strictObject({
   pass: z.literal('equalize'),
   /** `replace` turns the Clips between layers, which equalization cannot cross, into Relus: values above their bound then change. */
@@ -152,7 +162,10 @@ const LatencySteps = {
   samples: z.int().min(1).default(64),
 }
 
-/** How much of a model's channels goes. All but `ratio` are about the latency predicted from operators measured on the box. */
+/** What is left of a layer is rounded up: to as many as the box computes as fast, or to a multiple of a number. */
+const AlignTo = z.union([z.literal('measured'), z.int().min(1)]).default('measured')
+
+/** How much of a model's channels goes. All but `ratio` and `importance` are about the latency predicted from operators measured on the box. */
 const PruningTarget = z.discriminatedUnion('by', [
   z.strictObject({
     by: z.literal('ratio'),
@@ -160,24 +173,42 @@ const PruningTarget = z.discriminatedUnion('by', [
     ratio: z.union([z.number().min(0).lt(1), z.record(z.string(), z.number().min(0).lt(1))]),
     /** `global`: the least important channels of all layers together. A ratio by value is per layer. */
     scope: z.enum(['global', 'per-layer']).default('per-layer'),
-    /** What is left of a layer is rounded up: to as many as the box computes as fast, or to a multiple of a number. */
-    alignTo: z.union([z.literal('measured'), z.int().min(1)]).default('measured'),
+    alignTo: AlignTo,
   }),
+  /**
+   * Channels whose importance is below this share of the largest of those they go with: what pressure in training has
+   * made small. The largest, because a mean falls with every channel that dies.
+   */
+  z.strictObject({ by: z.literal('importance'), below: z.number().gt(0).lt(1), alignTo: AlignTo }),
   z.strictObject({ by: z.literal('latency'), latencyMs: z.number().positive(), ...LatencySteps }),
   z.strictObject({ by: z.literal('saved-time'), savedMs: z.number().positive(), ...LatencySteps }),
   z.strictObject({ by: z.literal('saved-share'), savedShare: z.number().gt(0).lt(1), ...LatencySteps }),
 ])
 
 /** Whole channels go, and with them what other layers read of them. */
-const PruneChannels = z.strictObject({
-  pass: z.literal('prune-channels'),
-  target: PruningTarget,
-  importance: z.enum(['l1', 'l2', 'batch-norm-gamma', 'geometric-median', 'lamp']).default('l2'),
-  /** Names of nodes whose channels stay. */
-  exclude: z.array(z.string()).default([]),
-  /** Channels that stay, by value. Present in a resolved recipe, and then all that counts. */
-  keep: z.record(z.string(), z.array(z.int().min(0)).min(1)).optional(),
-})
+const PruneChannels = z
+  .strictObject({
+    pass: z.literal('prune-channels'),
+    target: PruningTarget,
+    /**
+     * What says how much a channel matters: its weights, or with `taylor` what they do to the loss, by gradients (Molchanov et
+     * al., arXiv 1906.10771). `filter-l2` looks at what makes the channel alone, which is what `group-lasso` presses on.
+     */
+    importance: z
+      .enum(['l1', 'l2', 'filter-l2', 'batch-norm-gamma', 'geometric-median', 'lamp', 'taylor'])
+      .default('l2'),
+    /** Samples that `taylor` takes gradients of. Absent: 512, or all where there are fewer. */
+    gradientSamples: z.int().min(1).optional(),
+    /** Names of nodes whose channels stay. */
+    exclude: z.array(z.string()).default([]),
+    /** Channels that stay, by value. Present in a resolved recipe, and then all that counts. */
+    keep: z.record(z.string(), z.array(z.int().min(0)).min(1)).optional(),
+  })
+  .check(({ value, issues }) => {
+    if (value.gradientSamples === undefined || value.importance === 'taylor') return
+    const message = `only importance "taylor" takes gradients; leave "gradientSamples" out for "${value.importance}"`
+    issues.push({ code: 'custom', input: value.gradientSamples, path: ['gradientSamples'], message })
+  })
 
 /**
  * A narrower copy of the model: every layer that can keeps `width` of its channels. With the largest weights that is
@@ -276,6 +307,7 @@ export const Pass = z.discriminatedUnion('pass', [
   RemoveDeadBranches,
   LiftOpset,
   FoldBatchNorm,
+  EstimateBatchNorm,
   Equalize,
   SmoothQuant,
   QuantizeDynamic,
@@ -295,6 +327,11 @@ export type Pass = z.infer<typeof Pass>
 /** Whether any of the passes trains, and so wants samples for it. */
 export function trainsWeights(passes: readonly Pass[]): boolean {
   return passes.some((pass) => 'training' in pass || pass.pass === 'fine-tune')
+}
+
+/** Whether any of the passes looks at gradients, and so wants samples and to know what outputs mean. */
+export function needsGradients(passes: readonly Pass[]): boolean {
+  return passes.some((one) => one.pass === 'prune-channels' && one.importance === 'taylor' && one.keep === undefined)
 }
 
 /** A list of passes and the runtime settings: turns a source model into a variant. */

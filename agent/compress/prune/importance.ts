@@ -2,10 +2,10 @@ import { asFloat32, elementCount, type Model } from '@edgefit/shared/onnx'
 import type { ChannelGroup, GroupMember } from './dependency-groups.ts'
 
 /**
- * How much each channel of a group matters, in the group's order; only their order within one call's unit counts, higher
- * is more. Measures that look at gradients or activations fit the same shape: close over what they know by tensor name.
+ * How much each channel of a group matters, in the group's order; higher is more. Measures that look at gradients close
+ * over what they know. `undefined` where that does not reach the group, whose channels then stay.
  */
-export type Importance = (model: Model, group: ChannelGroup) => Float64Array
+export type Importance = (model: Model, group: ChannelGroup) => Float64Array | undefined
 
 /**
  * Measures that need nothing but weights. Scores are divided by their mean over the group, so that layers of different
@@ -16,6 +16,11 @@ export const IMPORTANCES = {
   l1: normalized((model, group) => summed(model, group, isWeight, Math.abs)),
   /** Root of the sum of squares of the same. */
   l2: normalized((model, group) => energy(model, group).map(Math.sqrt)),
+  /** Of those alone that make it: a layer behind it may read an empty channel with what weights it likes. `l2` where there are none. */
+  'filter-l2': normalized((model, group) => {
+    const makes = group.members.some(isFilter)
+    return summed(model, group, makes ? isFilter : isWeight, (value) => value * value).map(Math.sqrt)
+  }),
   /** |γ| of the normalizations behind the layer; `l2` where there are none. */
   'batch-norm-gamma': normalized((model, group) => {
     const scales = group.members.filter(({ role }) => role === 'norm-scale')
@@ -27,13 +32,19 @@ export const IMPORTANCES = {
   'geometric-median': normalized(distances),
   /** Share of a channel's squares in those at least as large (Lee et al., "Layer-adaptive sparsity"). */
   lamp,
-} as const satisfies Readonly<Record<string, Importance>>
+} as const satisfies Readonly<Record<string, WeightImportance>>
 
-function isWeight({ role }: GroupMember): boolean {
+type WeightImportance = (model: Model, group: ChannelGroup) => Float64Array
+
+export function isWeight({ role }: GroupMember): boolean {
   return role === 'filter' || role === 'reader' || role === 'operand'
 }
 
-function normalized(score: Importance): Importance {
+function isFilter({ role }: GroupMember): boolean {
+  return role === 'filter'
+}
+
+function normalized(score: WeightImportance): WeightImportance {
   return (model, group) => {
     const scores = score(model, group)
     const mean = scores.reduce((sum, one) => sum + one, 0) / scores.length

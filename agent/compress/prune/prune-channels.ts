@@ -4,11 +4,11 @@ import { indexGraph, type Model } from '@edgefit/shared/onnx'
 import { nodeLabel, refuseUnknownNodes } from '../node-label.ts'
 import type { PassResult } from '../pass-report.ts'
 import { type ChannelGroup, type DependencyGroups, dependencyGroups } from './dependency-groups.ts'
-import { IMPORTANCES } from './importance.ts'
+import { IMPORTANCES, type Importance } from './importance.ts'
 import { type KeepLists, keepListsOf, removedBy } from './keep-lists.ts'
 import { type RankedGroup, rankChannels, removedIds } from './rank-channels.ts'
 import { removeChannels } from './remove-channels.ts'
-import { keptCounts } from './select-channels.ts'
+import { isSelection, keptCounts } from './select-channels.ts'
 
 export type PruneChannelsPass = Extract<Pass, { pass: 'prune-channels' }>
 
@@ -23,7 +23,8 @@ export interface ChannelPruning {
  * time is won only as far as measuring shows it.
  *
  * @throws EdgefitError RECIPE_INVALID for names the model does not have, keep-lists of another model, or a target that
- * only measurements can meet; MODEL_UNSUPPORTED when no channel can be removed.
+ * only measurements can meet, or an importance by gradients, which are not taken here; MODEL_UNSUPPORTED when no channel can
+ * be removed.
  */
 export function pruneChannels(model: Model, pass: PruneChannelsPass): ChannelPruning {
   const from = dependencyGroups(model)
@@ -51,7 +52,11 @@ export function withoutChannels(
  * @throws EdgefitError RECIPE_INVALID for names the model does not have; MODEL_UNSUPPORTED when no channel can be
  * removed; MODEL_INVALID for weights that are not finite.
  */
-export function rankedGroups(from: DependencyGroups, pass: PruneChannelsPass): readonly RankedGroup[] {
+export function rankedGroups(
+  from: DependencyGroups,
+  pass: PruneChannelsPass,
+  importance: Importance,
+): readonly RankedGroup[] {
   if (from.groups.length === 0) {
     throw new EdgefitError(
       `no channel can be removed: ${frozenNotes(from).join('; ') || 'no layer has float32 constants for weights; prune before quantizing'}`,
@@ -64,20 +69,30 @@ export function rankedGroups(from: DependencyGroups, pass: PruneChannelsPass): r
   if (target.by === 'ratio' && typeof target.ratio !== 'number') refuseUnknownGroups(from, Object.keys(target.ratio))
   const excluded = excludedIds(from, pass.exclude)
   const groups = from.groups.filter(({ channels }) => !channels.some(({ id }) => excluded.has(id)))
-  return rankChannels(from.model, groups, IMPORTANCES[pass.importance])
+  return rankChannels(from.model, groups, importance)
+}
+
+/** @throws EdgefitError RECIPE_INVALID for an importance that weights alone do not tell. */
+export function importanceOfWeights(pass: PruneChannelsPass): Importance {
+  if (pass.importance !== 'taylor') return IMPORTANCES[pass.importance]
+  throw new EdgefitError(
+    'importance "taylor" takes gradients, which need samples and a task that says what the outputs mean; ' +
+      'give a dataset and a task, choose another importance, or take a resolved recipe',
+    { code: 'RECIPE_INVALID', details: { importance: pass.importance } },
+  )
 }
 
 function chosen(from: DependencyGroups, pass: PruneChannelsPass): ReadonlySet<number> {
   const { target } = pass
-  if (target.by !== 'ratio' || target.alignTo === 'measured') throw needsMeasurements(pass)
-  const ranked = rankedGroups(from, pass)
-  return removedIds(ranked, keptCounts(ranked, { ...target, multipleOf: target.alignTo }))
+  if (!isSelection(target) || target.alignTo === 'measured') throw needsMeasurements(pass)
+  const ranked = rankedGroups(from, pass, importanceOfWeights(pass))
+  return removedIds(ranked, keptCounts(ranked, target, target.alignTo))
 }
 
 /** What a pass gets that asks for measurements where nothing is measured. */
 export function needsMeasurements({ target }: PruneChannelsPass): EdgefitError {
-  const asked = target.by === 'ratio' ? 'target.alignTo "measured"' : `target.by "${target.by}"`
-  const remedy = target.by === 'ratio' ? 'give "alignTo" a number' : 'remove by "ratio", with a number for "alignTo"'
+  const asked = isSelection(target) ? 'target.alignTo "measured"' : `target.by "${target.by}"`
+  const remedy = isSelection(target) ? 'give "alignTo" a number' : 'remove by "ratio", with a number for "alignTo"'
   return new EdgefitError(
     `${asked} needs latencies of operators on this box, and nothing measures them here; ${remedy}, or take a resolved recipe`,
     { code: 'RECIPE_INVALID', details: { target } },

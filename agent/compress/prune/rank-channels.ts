@@ -15,14 +15,18 @@ export interface RankedGroup {
 /** However unimportant, this share of a group stays: a layer worn down to a thread is where networks break. */
 const KEPT_AT_LEAST = 0.1
 
-/** @throws EdgefitError MODEL_INVALID for weights that are not finite. */
+/**
+ * @returns the groups that `importance` can tell of
+ * @throws EdgefitError MODEL_INVALID for weights that are not finite.
+ */
 export function rankChannels(
   model: Model,
   groups: readonly ChannelGroup[],
   importance: Importance,
 ): readonly RankedGroup[] {
-  return groups.map((group) => {
+  return groups.flatMap((group) => {
     const scores = importance(model, group)
+    if (scores === undefined) return []
     if (!scores.every(Number.isFinite)) {
       throw new EdgefitError(`weights of "${group.value}" are not finite numbers; export or train the model again`, {
         code: 'MODEL_INVALID',

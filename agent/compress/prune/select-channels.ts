@@ -1,26 +1,44 @@
+import type { Pass } from '@edgefit/shared/model'
 import type { ChannelGroup } from './dependency-groups.ts'
 import { leastKept, type RankedGroup } from './rank-channels.ts'
 
-export interface Selection {
-  /** Share of the channels to remove: one for all groups, or by the value that names a group, others staying whole. */
-  readonly ratio: number | Readonly<Record<string, number>>
-  /** `global`: the least important of all groups together. Needs one ratio. */
-  readonly scope: 'global' | 'per-layer'
-  /** What is left of a group is rounded up to a multiple of this many positions on its axis. */
-  readonly multipleOf: number
+type Target = Extract<Pass, { pass: 'prune-channels' }>['target']
+/** A target that importance alone decides, without latencies. */
+export type Selection = Extract<Target, { by: 'ratio' | 'importance' }>
+
+export function isSelection(target: Target): target is Selection {
+  return target.by === 'ratio' || target.by === 'importance'
 }
 
-/** How many channels of each group stay; never none. */
-export function keptCounts(ranked: readonly RankedGroup[], { ratio, scope, multipleOf }: Selection): readonly number[] {
-  const counts =
-    scope === 'global' && typeof ratio === 'number'
-      ? globalCounts(ranked, ratio)
-      : ranked.map(({ group: { value, channels } }) => {
-          const own = typeof ratio === 'number' ? ratio : (ratio[value] ?? 0)
-          // A hair more, so that 0.3 of 10 is 3.
-          return Math.floor(channels.length * own + 1e-9)
-        })
+/**
+ * How many channels of each group stay; never none.
+ *
+ * @param multipleOf what is left of a group is rounded up to a multiple of this many positions on its axis
+ */
+export function keptCounts(
+  ranked: readonly RankedGroup[],
+  selection: Selection,
+  multipleOf: number,
+): readonly number[] {
+  const counts = removedCounts(ranked, selection)
   return ranked.map(({ group }, at) => group.channels.length - rounded(group, counts[at] ?? 0, multipleOf))
+}
+
+function removedCounts(ranked: readonly RankedGroup[], selection: Selection): readonly number[] {
+  if (selection.by === 'importance') return ranked.map((group) => unimportant(group, selection.below))
+  const { ratio, scope } = selection
+  if (scope === 'global' && typeof ratio === 'number') return globalCounts(ranked, ratio)
+  return ranked.map(({ group: { value, channels } }) => {
+    const own = typeof ratio === 'number' ? ratio : (ratio[value] ?? 0)
+    // A hair more, so that 0.3 of 10 is 3.
+    return Math.floor(channels.length * own + 1e-9)
+  })
+}
+
+/** How many are below this share of the largest, of those that may go. */
+function unimportant({ group, scores }: RankedGroup, below: number): number {
+  const largest = Math.max(...scores)
+  return Math.min(scores.filter((score) => score < below * largest).length, group.channels.length - leastKept(group))
 }
 
 function globalCounts(ranked: readonly RankedGroup[], ratio: number): readonly number[] {
