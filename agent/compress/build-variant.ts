@@ -26,7 +26,7 @@ import { applyQuantizeAware, applyQuantizeWeightsAware } from './train/apply-qua
 import { applyFineTune, type TrainingContext, type TrainingPort } from './train/apply-training.ts'
 import type { TrainingProgress } from './train/progress.ts'
 import { requireHintValues } from './train/teacher-fit.ts'
-import { quantizeWeightsOnly } from './weight-only/weight-only.ts'
+import { applyWeightsOnly } from './weight-only/apply-weight-only.ts'
 
 export interface BuildInput {
   readonly source: Model
@@ -176,7 +176,7 @@ function applyPass(
     case 'prune-weights':
       return { resolved: pass, result: pruneWeights(model, pass) }
     case 'quantize-weights':
-      return { resolved: pass, result: quantizeWeightsOnly(model, pass) }
+      return applyWeightsOnly(model, pass, (samples) => samplingOf(input, samples), onProgress)
     case 'to-float16':
       return { resolved: pass, result: toFloat16(model, pass) }
     case 'fine-tune':

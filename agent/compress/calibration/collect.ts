@@ -10,7 +10,7 @@ import { runSamples, type Sampling } from './run-samples.ts'
 
 /** `done / total` is the share of the whole calibration: it only grows. */
 export interface CalibrationProgress {
-  readonly stage: 'minmax' | 'histogram' | 'channels' | 'pruning' | 'layers'
+  readonly stage: 'minmax' | 'histogram' | 'channels' | 'pruning' | 'layers' | 'rounding'
   readonly done: number
   readonly total: number
 }

@@ -4,6 +4,8 @@ import type { Interval } from '../affine.ts'
 import type { CalibrationProgress } from '../calibration/collect.ts'
 import type { Sampling } from '../calibration/run-samples.ts'
 import type { PassResult } from '../pass-report.ts'
+import { applyRounding } from '../rounding/apply-rounding.ts'
+import { staticLayers } from '../rounding/static-layers.ts'
 import { calibratedRanges } from '../sensitivity/calibrated-quantizer.ts'
 import { layerNoise } from '../sensitivity/layer-noise.ts'
 import { layerQuantizer, planStatic, type RangesOf, type StaticPass } from '../sensitivity/layer-quantizer.ts'
@@ -12,18 +14,52 @@ import { layersToLeave } from '../sensitivity/leave-in-float.ts'
 type Samplings = (samples: number) => Sampling
 type OnProgress = (progress: CalibrationProgress) => void
 
-/** Quantizes with the ranges of the recipe, or calibrates first and embeds them. `sampling` is only asked for then. */
+/** Quantizes with the ranges and roundings of the recipe, or finds them first and embeds them. `sampling` is only asked for then. */
 export async function applyStatic(
   model: Model,
   pass: StaticPass,
   sampling: Samplings,
   onProgress: OnProgress,
 ): Promise<{ readonly resolved: StaticPass; readonly result: PassResult }> {
+  const rounds = pass.rounding !== undefined && pass.roundings === undefined
+  const { settled, ranges } = await settledRanges(
+    model,
+    pass,
+    sampling,
+    rounds ? within(onProgress, 0, HEAD) : onProgress,
+  )
+  const quantization = planStatic(model, settled)
+  const rounded = await applyRounding(
+    pass,
+    staticLayers(quantization, { activations: pass.activations.type, weights: pass.weights }, ranges),
+    sampling,
+    within(onProgress, HEAD, 1),
+  )
+  const result = quantization.apply(ranges, rounded.roundings)
+  return {
+    resolved: { ...settled, ...rounded.resolved },
+    result: { ...result, notes: [...result.notes, ...rounded.notes] },
+  }
+}
+
+/** Share of calibration where weights are rounded adaptively after it. */
+const HEAD = 0.1
+
+function within(onProgress: OnProgress, from: number, to: number): OnProgress {
+  return ({ done, total, ...progress }) => onProgress({ ...progress, done: from * total + (to - from) * done, total })
+}
+
+async function settledRanges(
+  model: Model,
+  pass: StaticPass,
+  sampling: Samplings,
+  onProgress: OnProgress,
+): Promise<{ readonly settled: StaticPass; readonly ranges: ReadonlyMap<string, Interval> }> {
   const { leaveInFloat: rule, ...plain } = pass
   if (pass.ranges !== undefined) {
     if (rule !== undefined) throw contradiction()
     const ranges = Object.entries(pass.ranges).map(([tensor, [min, max]]): [string, Interval] => [tensor, { min, max }])
-    return { resolved: pass, result: planStatic(model, pass).apply(new Map(ranges)) }
+    return { settled: pass, ranges: new Map(ranges) }
   }
   const halves = rule === undefined ? 1 : 2
   const ranges = calibratedRanges(plain, {
@@ -32,12 +68,12 @@ export async function applyStatic(
   })
   const loud = rule === undefined ? [] : await loudLayers(model, plain, rule, { ranges, sampling, onProgress })
   const chosen: StaticPass = { ...plain, exclude: [...plain.exclude, ...loud] }
-  const quantization = planStatic(model, chosen)
-  const found = await ranges(quantization.prepared, quantization.observe)
+  const { prepared, observe } = planStatic(model, chosen)
+  const found = await ranges(prepared, observe)
   const embedded = Object.fromEntries(
     [...found].map(([tensor, { min, max }]) => [tensor, [min, max] as [number, number]]),
   )
-  return { resolved: { ...chosen, ranges: embedded }, result: quantization.apply(found) }
+  return { settled: { ...chosen, ranges: embedded }, ranges: found }
 }
 
 const DEFAULT_SAMPLES = 32

@@ -20,9 +20,6 @@ import {
 
 export interface RoundingSettings {
   readonly iterations: number
-  readonly learningRate: number
-  /** λ, for an error of 1 with the weights rounded to nearest, and all weights together. */
-  readonly regularization: number
 }
 
 interface RoundLayerPorts {
@@ -50,7 +47,7 @@ export async function roundLayer(
   problem: RoundingProblem,
   fractions: Float32Array,
   rows: Rows,
-  { iterations, learningRate, regularization }: RoundingSettings,
+  { iterations }: RoundingSettings,
   { openSession, threads, onIteration, signal }: RoundLayerPorts,
 ): Promise<RoundedLayer> {
   const { groups, inputs, outputs } = problem.matrix
@@ -108,12 +105,12 @@ export async function roundLayer(
       signal.throwIfAborted()
       const batch = rows.training[done % rows.training.length]
       if (batch === undefined) break
-      const { exponent, pull } = regularizerAt(done / iterations, regularization)
+      const { exponent, pull } = regularizerAt(done / iterations)
       const moved = await run(carried, batch, {
         [ERROR_WEIGHT_INPUT]: errorWeight,
         [EXPONENT_INPUT]: exponent,
         [PULL_INPUT]: pull,
-        ...optimizerScalars(ADAM, done + 1, learningRate),
+        ...optimizerScalars(ADAM, done + 1, LEARNING_RATE),
       })
       carried = moved.carried()
       onIteration?.(done + 1)
@@ -139,14 +136,18 @@ const AT_REST = {
   ...optimizerScalars(ADAM, 1, 0),
 }
 
+/** Of the latent numbers, which decide where they change sign and start within 3 of that. */
+const LEARNING_RATE = 0.05
+/** For errors of which the average weight has 1 to begin with. */
+const LAMBDA = 10
 /** Share of the iterations in which only the error counts. */
 const WARM_UP = 0.2
 const BETA = { first: 20, last: 2 }
 
-function regularizerAt(share: number, lambda: number): { readonly exponent: number; readonly pull: number } {
+function regularizerAt(share: number): { readonly exponent: number; readonly pull: number } {
   if (share < WARM_UP) return { exponent: 1, pull: 0 }
   const beta = BETA.first + ((share - WARM_UP) / (1 - WARM_UP)) * (BETA.last - BETA.first)
-  return { exponent: beta - 1, pull: -2 * lambda * beta }
+  return { exponent: beta - 1, pull: -2 * LAMBDA * beta }
 }
 
 function notFinite(): EdgefitError {
