@@ -45,6 +45,16 @@ describe('edgefit-agent', () => {
       ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--recipe', 'no.json'],
       /^INPUT_INVALID: --recipe: cannot read no\.json/,
     ],
+    [
+      'a student',
+      ['optimize', MODEL, '--data', MODEL, '--out', 'o', '--recipe', MODEL, '--student', 'no.onnx'],
+      /^INPUT_INVALID: --student: cannot read no\.onnx/,
+    ],
+    [
+      'a student to search for',
+      optimize(MODEL, '--data', MODEL, '--out', 'o', '--student', MODEL),
+      /^USAGE: --student needs --recipe/,
+    ],
     ...(
       [
         ['--latency-p90-ms', '5'],

@@ -15,6 +15,7 @@ const DYNAMIC = { pass: 'quantize-dynamic', weights: {} }
 const WEIGHTS = { pass: 'quantize-weights', bits: 8 }
 const EQUALIZE = { pass: 'equalize' }
 const SPARSE = { pass: 'prune-weights', target: { by: 'sparsity', sparsity: 0.5 } }
+const TAKE = { pass: 'take-student', digest: 'd'.repeat(64) }
 const PREPARE = [
   { pass: 'fold-constants' },
   { pass: 'remove-identities' },
@@ -35,6 +36,7 @@ describe('a recipe', () => {
     ['pruning before quantization', [SPARSE, FOLD, STATIC]],
     ['several kinds of quantization', [WEIGHTS, STATIC, DYNAMIC, HALF]],
     ['each pass once', [FOLD]],
+    ['a student first', [TAKE, FOLD, STATIC]],
     ['no pass', []],
   ])('may have %s', (_, passes) => {
     expect(read(...passes).error).toBeUndefined()
@@ -57,6 +59,13 @@ describe('a recipe', () => {
     ['equalization of float16', [HALF, EQUALIZE], 1, 'put equalize before that one'],
     ['quantization of float16', [HALF, STATIC], 1, 'needs a model in float32, which pass 1, to-float16, ends'],
     ['static quantization twice', [STATIC, STATIC], 1, 'needs activations that are not quantized yet, which pass 1'],
+    [
+      'a student later',
+      [FOLD, TAKE],
+      1,
+      'needs a source that no pass has worked on, which pass 1, fold-batch-norm, ends: put take-student before that one',
+    ],
+    ['two students', [TAKE, TAKE], 1, 'which pass 1, take-student, ends'],
     ['bias correction of nothing', [CORRECT], 0, 'put quantize-static before it'],
     ['bias correction of what changed', [STATIC, HALF, CORRECT], 2, 'which pass 2, to-float16, ends'],
   ])('may not have %s', (_, passes, index, message) => {
