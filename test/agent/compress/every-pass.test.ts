@@ -40,6 +40,9 @@ const LOSSY: readonly (readonly [db: number, ...passes: readonly object[]])[] = 
   [35, { pass: 'to-float16', compute: 'float16' }],
   [-5, { pass: 'prune-weights', target: { by: 'sparsity', sparsity: 0.2 } }],
   [-30, pruning()],
+  [-30, { pass: 'estimate-batch-norm', samples: 3 }],
+  [-30, { pass: 'scale-width', width: 0.5, weights: { kind: 'largest' } }],
+  [-70, { pass: 'scale-width', width: 0.5, weights: { kind: 'random', samples: 3 } }],
 ]
 
 function passesOf(...passes: readonly object[]): readonly Pass[] {
@@ -89,13 +92,13 @@ function inner({ nodes }: Graph): readonly Graph[] {
 
 /** Passes that find nothing to work on, by model. */
 const REFUSED: Readonly<Record<string, RegExp>> = {
-  'branches and loops, opset 11': /prune-channels/,
-  'branches and loops, opset 17': /prune-channels/,
-  'branches and loops, opset 21': /prune-channels/,
+  'branches and loops, opset 11': /prune-channels|scale-width/,
+  'branches and loops, opset 17': /prune-channels|scale-width/,
+  'branches and loops, opset 21': /prune-channels|scale-width/,
   'mobilenet_v2/model.onnx': /quantize-dynamic|quantize-weights/,
   'onnx_light/light_densenet121.onnx': /quantize-dynamic|quantize-weights/,
   'silero_vad/silero_vad_16k_op15.onnx': /quantize-dynamic|quantize-weights/,
-  'silero_vad/silero_vad_op18_ifless.onnx': /quantize|prune-channels/,
+  'silero_vad/silero_vad_op18_ifless.onnx': /quantize|prune-channels|scale-width/,
 }
 
 /** With everything in branches, what is not touched computes the very same. */
@@ -153,7 +156,7 @@ describe.each(EVERY_MODEL)('on $name,', { timeout: 240_000 }, ({ name, present, 
       // Weights in float16 have other names where branches read them, pruning writes what types it found; else branches
       // stay, but for a newer opset.
       const opset = variant.model.opsetImports.get('') ?? 0
-      if (!/^(to-float16|prune-channels)/.test(which))
+      if (!/^(to-float16|prune-channels|scale-width)/.test(which))
         expect(inner(variant.model.graph)).toEqual(inner(liftOpset(model, opset).graph))
       if (which.startsWith('quantize'))
         expect(variant.reports[0]?.notes.join()).toMatch(/If "[^"]+".*: .*stays as it is/)
