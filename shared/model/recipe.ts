@@ -101,7 +101,7 @@ const Rounding = {
       method: z.literal('adaptive'),
       samples: z.int().min(1),
       /** Steps for each layer; fewer where it has so many weights that they would take minutes. */
-      iterations: z.int().min(1).max(100_000).default(500),
+      iterations: z.int().min(1).max(100_000).default(300),
       seed: z.int().min(0).default(0),
     })
     .optional(),

@@ -49,12 +49,18 @@ export function repairRecipes(samples: number): ReadonlyMap<string, Recipe> {
   const bias: Pass = { pass: 'correct-bias', samples: Math.min(samples, 100) }
   const keep: Pass = { pass: 'equalize', clips: 'keep' }
   const replace: Pass = { pass: 'equalize', clips: 'replace' }
+  const rounded: Pass = {
+    ...tensor,
+    rounding: { method: 'adaptive', samples: Math.min(samples, 128), iterations: 300, seed: 0 },
+  }
   return new Map([
     ['per-tensor weights', recipeOf(tensor)],
     ['+ equalize', recipeOf(keep, tensor)],
     ['+ correct-bias', recipeOf(tensor, bias)],
     ['+ both', recipeOf(keep, tensor, bias)],
     ['+ both, clips replaced', recipeOf(replace, tensor, bias)],
+    ['+ adaptive rounding', recipeOf(rounded)],
+    ['+ adaptive rounding, correct-bias', recipeOf(rounded, bias)],
     ['per-channel weights', recipeOf(staticPass({ method: 'minmax', samples }))],
   ])
 }
