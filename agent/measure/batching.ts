@@ -1,4 +1,5 @@
-import { type Model, operatorHistogram } from '@edgefit/shared/onnx'
+import type { Model } from '@edgefit/shared/onnx'
+import { agree, scalesByBatch } from '../compress/index.ts'
 import type { LoadedModel } from './ort-session.ts'
 import type { Samples } from './samples.ts'
 import { outputNumbers } from './scoring.ts'
@@ -6,8 +7,6 @@ import { splitBatch } from './verdicts.ts'
 
 const BATCH = 16
 const PROBE_SAMPLES = 8
-/** Kernels of other shapes round differently; more than this is another computation. Of the largest output. */
-const TOLERANCE_RATIO = 1e-3
 
 /**
  * How many samples to evaluate at once: several only where that gives what one at a time gives, since one at a time is
@@ -15,8 +14,7 @@ const TOLERANCE_RATIO = 1e-3
  */
 export async function batchFor(graph: Model, model: LoadedModel, samples: Samples): Promise<number> {
   const size = Math.min(PROBE_SAMPLES, samples.count)
-  if (!samples.batchable || size < 2) return 1
-  if ([...operatorHistogram(graph).keys()].some((operator) => operator.includes('DynamicQuantize'))) return 1
+  if (!samples.batchable || size < 2 || scalesByBatch(graph)) return 1
   return (await sameInBatch(model, samples, size)) ? BATCH : 1
 }
 
@@ -31,14 +29,8 @@ async function sameInBatch(model: LoadedModel, samples: Samples, size: number): 
     const alone = await model.bind(await samples.feeds(position, 1)).run()
     for (const [name, output] of Object.entries(alone)) {
       const other = inBatch[name]
-      if (other === undefined || !close(outputNumbers(name, output), outputNumbers(name, other))) return false
+      if (other === undefined || !agree(outputNumbers(name, output), outputNumbers(name, other))) return false
     }
   }
   return true
-}
-
-function close(expected: Float64Array, given: Float64Array): boolean {
-  if (expected.length !== given.length) return false
-  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
-  return expected.every((value, index) => Math.abs(value - (given[index] ?? Number.NaN)) <= TOLERANCE_RATIO * largest)
 }

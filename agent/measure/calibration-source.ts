@@ -2,38 +2,44 @@ import type { CalibrationSource, FeedTensor } from '../compress/index.ts'
 import type { Feeds } from './ort-session.ts'
 import type { Samples } from './samples.ts'
 
-/** Samples small enough are read together: on their own, the reading would take longer than a small model's run. */
-const AHEAD_SAMPLES = 64
+/** Small samples are read together and kept for the next pass: reading one would take longer than a small model's run. */
 const AHEAD_BYTES = 2 ** 20
 
-/** Samples for calibration, one at a time. */
+/** Samples for calibration, one at a time or, where the model takes several, some at once. */
 export function calibrationSource(samples: Samples): CalibrationSource {
   const { count, batchable } = samples
   let ahead: { readonly first: number; readonly size: number; readonly feeds: Feeds } | undefined
+  let sampleBytes: number | undefined
 
-  async function alone([index = 0]: readonly number[]): Promise<Feeds> {
-    if (ahead === undefined || index < ahead.first || index >= ahead.first + ahead.size) {
-      const one = await samples.feeds(index, 1)
-      const size = batchable ? Math.min(sizeFor(one), count - index) : 1
-      if (size === 1) return one
-      ahead = { first: index, size, feeds: await samples.feeds(index, size) }
+  async function batch(indices: readonly number[]): Promise<Feeds> {
+    const [first = 0] = indices
+    const size = indices.length
+    if (!batchable) return await samples.feeds(first, size)
+    if (ahead === undefined || first < ahead.first || first + size > ahead.first + ahead.size) {
+      sampleBytes ??= sizeBytes(await samples.feeds(first, 1))
+      const affordable = Math.min(Math.floor(AHEAD_BYTES / sampleBytes), count - first)
+      if (affordable <= size) return await samples.feeds(first, size)
+      ahead = { first, size: affordable, feeds: await samples.feeds(first, affordable) }
     }
-    return rowOf(ahead.feeds, index - ahead.first)
+    return rowsOf(ahead.feeds, first - ahead.first, size)
   }
 
-  return { count, batch: alone }
+  return { count, batchable, batch }
 }
 
-function sizeFor(feeds: Feeds): number {
-  const sizeBytes = Object.values(feeds).reduce((sum, { data }) => sum + data.byteLength, 1)
-  return Math.max(1, Math.min(AHEAD_SAMPLES, Math.floor(AHEAD_BYTES / sizeBytes)))
+function sizeBytes(feeds: Feeds): number {
+  return Math.max(
+    1,
+    Object.values(feeds).reduce((sum, { data }) => sum + data.byteLength, 0),
+  )
 }
 
-function rowOf(feeds: Feeds, row: number): Feeds {
+function rowsOf(feeds: Feeds, first: number, count: number): Feeds {
   return Object.fromEntries(
     Object.entries(feeds).map(([name, { type, dims, data }]): [string, FeedTensor] => {
       const length = data.length / (dims[0] ?? 1)
-      return [name, { type, dims: [1, ...dims.slice(1)], data: data.slice(row * length, (row + 1) * length) }]
+      const rows = data.slice(first * length, (first + count) * length)
+      return [name, { type, dims: [count, ...dims.slice(1)], data: rows }]
     }),
   )
 }

@@ -1,12 +1,12 @@
-import { EdgefitError } from '@edgefit/shared'
-import { editGraph, type Model } from '@edgefit/shared/onnx'
+import type { Model } from '@edgefit/shared/onnx'
 import { FULL_RANGE, type Interval } from '../affine.ts'
+import { collectExtremes, type Extent } from './collect-extremes.ts'
 import { entropyRange } from './entropy.ts'
 import { addToHistogram, emptyHistogram, type Histogram } from './histogram.ts'
-import { addExtremes, movingAverage, type Observed, readExtremes, union } from './minmax.ts'
+import { movingAverage } from './minmax.ts'
 import { mseRange } from './mse.ts'
 import { percentileRange } from './percentile.ts'
-import { runSamples, type Sampling } from './run-samples.ts'
+import { runInBatches, type Sampling, withSession } from './run-samples.ts'
 
 /** `done / total` is the share of the whole calibration: it only grows. */
 export interface CalibrationProgress {
@@ -32,7 +32,7 @@ export interface CollectInput extends Sampling {
   /** What `entropy` and `mse` weigh ranges for. Default: 8 bits. */
   readonly integers?: Interval
   readonly onProgress?: (progress: CalibrationProgress) => void
-  /** Histograms: bytes of activations to take out of the runtime per run. Default 16 MiB. */
+  /** Bytes of the tensors that one run may hold: of several samples, or of one sample a part of the tensors. Default 16 MiB. */
   readonly groupBytes?: number
 }
 
@@ -41,23 +41,31 @@ const GROUP_BYTES = 16 * 2 ** 20
 /**
  * The range of values that each tensor takes over the first `samples` samples.
  *
- * Memory does not grow with the number of samples: the first pass takes only a few numbers out of the runtime; the histograms
- * of the methods that need them are filled from one sample at a time, in groups of tensors that together hold `groupBytes` (or one
- * larger tensor), at the price of a model run per group and sample.
+ * Memory does not grow with the number of samples: the first pass takes only a few numbers out of the runtime; the
+ * histograms of the methods that need them are filled in runs that hold `groupBytes` of the tensors: of several samples
+ * where they may run at once, otherwise of one sample, in groups of tensors (or one larger tensor), at the price of a model
+ * run per group and sample.
  *
  * @throws EdgefitError PASS_FAILED naming tensor and sample where an activation is NaN or infinite; what `openSession`
  * and `run` throw; the signal's reason.
  */
 export async function collectRanges(input: CollectInput): Promise<ReadonlyMap<string, Interval>> {
-  const extremes = await collectExtremes(input)
-  if (!needsHistograms(input.method)) return rangesOf(extremes)
-  const groups = groupTensors(input.tensors, extremes, input.groupBytes ?? GROUP_BYTES)
+  const { method, samples, groupBytes = GROUP_BYTES } = input
+  const passes = needsHistograms(method) ? 2 : 1
+  const { extremes, batch } = await collectExtremes({
+    ...input,
+    ...(method.method === 'moving-average' && { inOrder: movingAverage(method.constant) }),
+    batchBytes: groupBytes,
+    onSamples: (done) => input.onProgress?.({ stage: 'minmax', done, total: samples * passes }),
+  })
+  if (passes === 1) return rangesOf(extremes)
+  const groups = groupTensors(input.tensors, extremes, groupBytes / batch)
   const ranges = new Map<string, Interval>()
   for (const [index, group] of groups.entries()) {
     const histograms = new Map(group.map((tensor) => [tensor, emptyHistogram(observed(extremes, tensor).range)]))
     // The first pass counts for as much as all of these, whose number it found out.
-    const done = (groups.length + index) * input.samples
-    await fillHistograms(input, histograms, { done, total: 2 * groups.length * input.samples })
+    const done = (groups.length + index) * samples
+    await fillHistograms(input, histograms, batch, { done, total: 2 * groups.length * samples })
     for (const [tensor, histogram] of histograms) ranges.set(tensor, rangeOf(histogram, input))
   }
   return ranges
@@ -81,44 +89,27 @@ function rangeOf(histogram: Histogram, { method, integers = FULL_RANGE.uint8 }: 
   }
 }
 
-/** `size` is that of the sample where the tensor had most elements. */
-async function collectExtremes(input: CollectInput): Promise<ReadonlyMap<string, Observed>> {
-  const found = new Map<string, Observed>()
-  const editor = editGraph(input.model.graph)
-  const added = addExtremes(editor, input.tensors)
-  const model = { ...input.model, graph: editor.build() }
-  const { method } = input
-  const passes = needsHistograms(method) ? 2 : 1
-  const combine = method.method === 'moving-average' ? movingAverage(method.constant) : union
-  await runSamples(input, model, [added.floats, added.sizes], (outputs, sample) => {
-    for (const [tensor, now] of readExtremes(added, outputs)) {
-      if (now === undefined) throw notFinite(tensor, sample)
-      const before = found.get(tensor) ?? now
-      found.set(tensor, { range: combine(before.range, now.range), size: Math.max(before.size, now.size) })
-    }
-    input.onProgress?.({ stage: 'minmax', done: sample + 1, total: input.samples * passes })
-  })
-  return found
-}
-
 async function fillHistograms(
   input: CollectInput,
   histograms: ReadonlyMap<string, Histogram>,
+  batch: number,
   progress: { readonly done: number; readonly total: number },
 ): Promise<void> {
-  await runSamples(input, input.model, [...histograms.keys()], (outputs, sample) => {
-    for (const [tensor, histogram] of histograms) {
-      const data = outputs[tensor]?.data
-      if (!(data instanceof Float32Array)) throw new TypeError(`"${tensor}" is not a float32 tensor`)
-      addToHistogram(histogram, data)
-    }
-    input.onProgress?.({ stage: 'histogram', done: progress.done + sample + 1, total: progress.total })
-  })
+  await withSession(input, input.model, [...histograms.keys()], (run) =>
+    runInBatches(run, { from: 0, to: input.samples, batch }, (outputs, first, count) => {
+      for (const [tensor, histogram] of histograms) {
+        const data = outputs[tensor]?.data
+        if (!(data instanceof Float32Array)) throw new TypeError(`"${tensor}" is not a float32 tensor`)
+        addToHistogram(histogram, data)
+      }
+      input.onProgress?.({ stage: 'histogram', done: progress.done + first + count, total: progress.total })
+    }),
+  )
 }
 
 function groupTensors(
   tensors: readonly string[],
-  extremes: ReadonlyMap<string, Observed>,
+  extremes: ReadonlyMap<string, Extent>,
   groupBytes: number,
 ): readonly (readonly string[])[] {
   const groups: string[][] = []
@@ -137,19 +128,12 @@ function groupTensors(
   return groups
 }
 
-function rangesOf(extremes: ReadonlyMap<string, Observed>): ReadonlyMap<string, Interval> {
+function rangesOf(extremes: ReadonlyMap<string, Extent>): ReadonlyMap<string, Interval> {
   return new Map([...extremes].map(([tensor, { range }]) => [tensor, range]))
 }
 
-function observed(extremes: ReadonlyMap<string, Observed>, tensor: string): Observed {
+function observed(extremes: ReadonlyMap<string, Extent>, tensor: string): Extent {
   const found = extremes.get(tensor)
   if (found === undefined) throw new RangeError(`"${tensor}" was not observed`)
   return found
-}
-
-function notFinite(tensor: string, sample: number): EdgefitError {
-  return new EdgefitError(
-    `calibration sample ${sample} gives values that are not finite at "${tensor}"; check the sample, and the model on it`,
-    { code: 'PASS_FAILED', details: { tensor, sample } },
-  )
 }

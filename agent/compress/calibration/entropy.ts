@@ -43,11 +43,17 @@ function withoutPointMasses(counts: Float64Array, zero: number): Float64Array {
   const total = counts.reduce((sum, count) => sum + count, 0)
   return counts.map((count, bin) => {
     if (bin === zero) return 0
-    if (count <= total * POINT_SHARE) return count
-    const around = counts.slice(Math.max(0, bin - NEIGHBOURS), bin + NEIGHBOURS + 1).sort()
-    const median = around[around.length >> 1] ?? 0
-    return count > POINT_RATIO * median ? 0 : count
+    return count > total * POINT_SHARE && standsOut(counts, bin) ? 0 : count
   })
+}
+
+/** Whether a bin holds more than `POINT_RATIO` times the median of those around it and itself. */
+function standsOut(counts: Float64Array, bin: number): boolean {
+  const from = Math.max(0, bin - NEIGHBOURS)
+  const to = Math.min(counts.length, bin + NEIGHBOURS + 1)
+  let lower = 0
+  for (let other = from; other < to; other++) if (POINT_RATIO * at(counts, other) < at(counts, bin)) lower++
+  return lower > (to - from) >> 1
 }
 
 /** A bin that Q leaves empty, beside outliers only, would make the divergence infinite. */
@@ -59,7 +65,8 @@ const SMALLEST_SHARE = 1e-4
  * occupied bins.
  *
  * Within a level Q is one number, so that of P only sums are needed, and those are differences of running ones: a window
- * costs as many steps as it has levels, not bins. Levels of many windows are the same bins, whose logarithm is taken once.
+ * costs as many steps as it has levels, not bins. The levels of all windows are runs of a few lengths, whose logarithms
+ * are taken once.
  */
 export function windowDivergence(
   counts: Float64Array,
@@ -70,53 +77,77 @@ export function windowDivergence(
   const bodies = runningSum(body)
   const occupied = runningSum(body.map((count) => (count > 0 ? 1 : 0)))
   const logs = runningSum(body.map(timesLog))
-  const logDensity = logDensities(bodies, occupied)
+  const densities: Float64Array[] = []
+  const densitiesOf = (length: number): Float64Array => {
+    densities[length] ??= logDensities(bodies, occupied, length)
+    return densities[length]
+  }
   return (low, high) => {
     const below = at(all, low)
+    const held = at(bodies, high) - at(bodies, low)
     const above = at(all, counts.length) - at(all, high)
-    const [first, last] = [at(body, low), at(body, high - 1)]
-    const within = at(bodies, high) - at(bodies, low)
-    const total = below + within + above
+    const total = below + held + above
     if (total === 0) return 0
-    if (within === 0) return Number.POSITIVE_INFINITY
-    const [logWithin, logSmallest] = [Math.log(within), Math.log(SMALLEST_SHARE / (high - low))]
-    const ends = timesLog(first + below) - timesLog(first) + timesLog(last + above) - timesLog(last)
-    const ofP = (at(logs, high) - at(logs, low) + ends) / total - Math.log(total)
-
-    const endLevel = (from: number, to: number, cut: number, extraBins: number): number => {
-      const held = at(bodies, to) - at(bodies, from)
-      if (held + cut === 0) return 0
-      const bins = at(occupied, to) - at(occupied, from) + extraBins
-      return (held + cut) * Math.max(logSmallest, Math.log(held / bins) - logWithin)
+    if (held === 0) return Number.POSITIVE_INFINITY
+    const lowest = Math.log(SMALLEST_SHARE / (high - low)) + Math.log(held)
+    const endLevel = (from: number, to: number, bin: number, cut: number): number => {
+      const count = at(body, bin)
+      const extraBins = count === 0 && cut > 0 ? 1 : 0
+      const density = (at(bodies, to) - at(bodies, from)) / (at(occupied, to) - at(occupied, from) + extraBins)
+      const ofQ = density >= 0 ? (at(bodies, to) - at(bodies, from) + cut) * Math.max(lowest, Math.log(density)) : 0
+      return timesLog(count + cut) - timesLog(count) - ofQ
     }
-    const edge = (level: number): number => low + Math.floor((level * (high - low)) / levels)
-    const [afterFirst, beforeLast] = [edge(1), edge(levels - 1)]
-    let ofQ =
-      endLevel(low, afterFirst, below, first === 0 && below > 0 ? 1 : 0) +
-      endLevel(beforeLast, high, above, last === 0 && above > 0 ? 1 : 0)
-    for (let level = 1, from = afterFirst; level < levels - 1; level++) {
-      const to = edge(level + 1)
-      const held = at(bodies, to) - at(bodies, from)
-      if (held > 0) ofQ += held * Math.max(logSmallest, logDensity(from, to) - logWithin)
-      from = to
-    }
-    return ofP - ofQ / total
+    const length = Math.floor((high - low) / levels)
+    const beforeLast = low + Math.floor(((levels - 1) * (high - low)) / levels)
+    const ends = endLevel(low, low + length, low, below) + endLevel(beforeLast, high, high - 1, above)
+    const inner = innerLevels(bodies, densitiesOf(length), densitiesOf(length + 1), { low, high, levels, lowest })
+    return (at(logs, high) - at(logs, low) + ends - inner) / total + Math.log(held / total)
   }
 }
 
-/** The logarithm of what the bins `from` up to, not including, `to` hold per occupied one; remembered. */
-function logDensities(bodies: Float64Array, occupied: Float64Array): (from: number, to: number) => number {
-  const known: Float64Array[] = []
-  return (from, to) => {
-    known[to - from] ??= new Float64Array(bodies.length).fill(Number.NaN)
-    const ofLength = known[to - from]
-    const before = ofLength?.[from]
-    if (ofLength === undefined || before === undefined) throw new RangeError(`there are no bins ${from} to ${to}`)
-    if (!Number.isNaN(before)) return before
-    const found = Math.log((at(bodies, to) - at(bodies, from)) / (at(occupied, to) - at(occupied, from)))
-    ofLength[from] = found
-    return found
+/**
+ * Of all levels but the first and the last, what they hold times the logarithm of its density. Level `n` ends at
+ * ⌊n · width / levels⌋ bins: all are of one length or one bin longer.
+ *
+ * Nearly all the time of the search passes here, in a process that has just begun: small, so that it is compiled fast.
+ */
+function innerLevels(
+  bodies: Float64Array,
+  short: Float64Array,
+  long: Float64Array,
+  { low, high, levels, lowest }: Record<'low' | 'high' | 'levels' | 'lowest', number>,
+): number {
+  const length = ((high - low) / levels) | 0
+  const excess = (high - low) % levels
+  let from = low + length
+  let rest = excess
+  let before = bodies[from] ?? 0
+  let sum = 0
+  for (let level = 2; level < levels; level++) {
+    rest += excess
+    let to = from + length
+    let density = short[from] ?? 0
+    if (rest >= levels) {
+      rest -= levels
+      to++
+      density = long[from] ?? 0
+    }
+    const after = bodies[to] ?? 0
+    sum += (after - before) * (density > lowest ? density : lowest)
+    from = to
+    before = after
   }
+  return sum
+}
+
+/** For each bin the logarithm of what the `length` bins from there on hold per occupied one; any number if nothing. */
+function logDensities(bodies: Float64Array, occupied: Float64Array, length: number): Float64Array {
+  const found = new Float64Array(bodies.length)
+  for (let from = 0; from + length < bodies.length; from++) {
+    const bins = at(occupied, from + length) - at(occupied, from)
+    if (bins > 0) found[from] = Math.log((at(bodies, from + length) - at(bodies, from)) / bins)
+  }
+  return found
 }
 
 function timesLog(count: number): number {

@@ -13,6 +13,8 @@ export interface Observed {
   readonly range: Interval
   /** Elements. */
   readonly size: number
+  /** The sum of all magnitudes. */
+  readonly magnitude: number
 }
 
 const FLOATS = ['ReduceMin', 'ReduceMax', 'ReduceL1'] as const
@@ -49,10 +51,10 @@ export function readExtremes(
   const found = (name: string, at: number): number => Number(outputs[name]?.data[at])
   return new Map(
     tensors.map((tensor, index) => {
-      const [min = 0, max = 0, sumOfMagnitudes = 0] = FLOATS.map((_, at) => found(floats, index * FLOATS.length + at))
+      const [min = 0, max = 0, magnitude = 0] = FLOATS.map((_, at) => found(floats, index * FLOATS.length + at))
       // Comparing reductions may lose a NaN, adding ones cannot.
-      const finite = [min, max, sumOfMagnitudes].every(Number.isFinite)
-      return [tensor, finite ? { range: { min, max }, size: found(sizes, index) } : undefined]
+      const finite = [min, max, magnitude].every(Number.isFinite)
+      return [tensor, finite ? { range: { min, max }, size: found(sizes, index), magnitude } : undefined]
     }),
   )
 }
