@@ -3,6 +3,7 @@ import { orderFaults, type Pass, type Recipe } from '@edgefit/shared/model'
 import { encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { CalibrationProgress } from './calibration/collect.ts'
 import type { CalibrationSource, Sampling } from './calibration/run-samples.ts'
+import { estimateBatchNorm } from './estimate-batch-norm/estimate-batch-norm.ts'
 import { foldBatchNorm } from './fold-batch-norm.ts'
 import { foldConstants } from './fold-constants.ts'
 import type { LatencyPredictor } from './latency/latency-predictor.ts'
@@ -26,6 +27,7 @@ import { applyQuantizeAware, applyQuantizeWeightsAware } from './train/apply-qua
 import { applyFineTune, type TrainingContext, type TrainingPort } from './train/apply-training.ts'
 import type { TrainingProgress } from './train/progress.ts'
 import { requireHintValues } from './train/teacher-fit.ts'
+import { requireLabels } from './train/training-data.ts'
 import { applyWeightsOnly } from './weight-only/apply-weight-only.ts'
 
 export interface BuildInput {
@@ -81,7 +83,7 @@ export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
   if (fault !== undefined) {
     throw new EdgefitError(fault.message, { code: 'RECIPE_INVALID', details: { index: fault.index } })
   }
-  refuseUnknownHints(input)
+  refuseUntrainable(input)
   let model = input.source
   let unquantized: Model | undefined
   const passes: Pass[] = []
@@ -110,13 +112,14 @@ export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
   return { model, bytes: encodeModel(model), resolved: { ...input.recipe, passes }, reports }
 }
 
-/** Before other passes take their time. */
-function refuseUnknownHints({ source, recipe }: BuildInput): void {
+/** What can be told before other passes take their time. */
+function refuseUntrainable({ source, recipe, training: port }: BuildInput): void {
   for (const [index, pass] of recipe.passes.entries()) {
     const training = 'training' in pass ? pass.training : pass
     if (!('hints' in training)) continue
     try {
       requireHintValues(training, source)
+      if (port !== undefined) requireLabels(training.loss, port.data)
     } catch (cause) {
       throw explained(pass.pass, index, cause)
     }
@@ -162,6 +165,8 @@ function applyPass(
       return { resolved: pass, result: { model: liftOpset(model, pass.version), notes: [] } }
     case 'fold-batch-norm':
       return { resolved: pass, result: foldBatchNorm(model) }
+    case 'estimate-batch-norm':
+      return estimateBatchNorm(model, pass, sampling(pass.samples), onChannels)
     case 'quantize-dynamic':
       return { resolved: pass, result: quantizeDynamic(model, { ...pass.weights, exclude: pass.exclude }) }
     case 'prune-channels':

@@ -42,6 +42,7 @@ const PASS_CONTRACTS = {
   'remove-dead-branches': { requires: [] },
   'lift-opset': { requires: [] },
   'fold-batch-norm': { requires: ['float-weights', 'trained-ranges'], ends: ['batch-norm'] },
+  'estimate-batch-norm': { requires: ['float-weights', 'float32-model', 'float-activations', 'batch-norm'] },
   equalize: { requires: ['float-weights'], ends: ['trained-ranges'] },
   'smooth-quant': { requires: ['float-weights'] },
   'prune-channels': {

@@ -1,7 +1,7 @@
 import { type GraphEditor, int64Tensor, intsValue, intValue, node } from '@edgefit/shared/onnx'
 
 /** Statistics of a value per channel; what leaves the runtime does not grow with the activation. */
-export type ChannelStatistic = 'mean' | 'meanSquare' | 'maxMagnitude'
+export type ChannelStatistic = 'mean' | 'meanSquare' | 'variance' | 'maxMagnitude'
 
 /**
  * Adds nodes that reduce `value` to one number a channel; the name of the result.
@@ -26,16 +26,20 @@ export function addChannelStatistic(
   }
   const lined = add('Reshape', [value, constant(channelAxis === 1 ? [0, channels, -1] : [-1, channels])])
   const axes = channelAxis === 1 ? [0, 2] : [0]
-  const reduce = (opType: string, from: string): string =>
+  const reduce = (opType: string, from: string, keepDims = 0): string =>
     // The axes became an input with opset 18.
     opset >= 18
-      ? add(opType, [from, constant(axes)], { keepdims: intValue(0) })
-      : add(opType, [from], { axes: intsValue(axes), keepdims: intValue(0) })
+      ? add(opType, [from, constant(axes)], { keepdims: intValue(keepDims) })
+      : add(opType, [from], { axes: intsValue(axes), keepdims: intValue(keepDims) })
   switch (statistic) {
     case 'mean':
       return reduce('ReduceMean', lined)
     case 'meanSquare':
       return reduce('ReduceMean', add('Mul', [lined, lined]))
+    case 'variance': {
+      const centred = add('Sub', [lined, reduce('ReduceMean', lined, 1)])
+      return reduce('ReduceMean', add('Mul', [centred, centred]))
+    }
     case 'maxMagnitude':
       return reduce('ReduceMax', add('Abs', [lined]))
   }

@@ -17,6 +17,7 @@ const PASSES: readonly ({ readonly pass: string } & Readonly<Record<string, unkn
   { pass: 'remove-dead-branches' },
   { pass: 'lift-opset' },
   { pass: 'fold-batch-norm' },
+  { pass: 'estimate-batch-norm', samples: 1 },
   { pass: 'equalize' },
   { pass: 'smooth-quant', samples: 1 },
   pruning({ ratio: 0.3 }),
