@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Pass } from '@edgefit/shared/model'
 import { indexGraph } from '@edgefit/shared/onnx'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { applyQuantizeAware } from '../../../../agent/compress/train/apply-quantize-aware.ts'
+import { applyQuantizeAware, applyQuantizeWeightsAware } from '../../../../agent/compress/train/apply-quantize-aware.ts'
 import { openSession } from '../support/runtime.ts'
 import { COUNT, contextOf, feeds, NETWORK } from './support/small-training.ts'
 
@@ -44,5 +44,30 @@ describe('training for quantization', () => {
     expect(inIntegers).toHaveLength(quantized)
     expect(resolved.floatStem).toBe(floatStem)
     expect(Object.keys(resolved.ranges ?? {}).includes('x')).toBe(!floatStem)
+  })
+})
+
+describe('training for weights of few bits', () => {
+  it.each(['from-weights', 'learned'] as const)('with scales %s', async (weightScales) => {
+    const pass = Pass.parse({
+      pass: 'quantize-weights-aware',
+      bits: 4,
+      blockSize: 16,
+      weightScales,
+      training: TRAINING,
+    }) as Extract<Pass, { pass: 'quantize-weights-aware' }>
+    const scores: number[] = []
+    const judge = () => Promise.resolve(scores.push(0.5 + scores.length / 1000) && (scores.at(-1) ?? 0))
+    const { model, notes } = await applyQuantizeWeightsAware(
+      NETWORK,
+      pass,
+      contextOf({ scratchPath: join(folder, `weights-${weightScales}`), judge }),
+    )
+    expect(model.graph.nodes.filter(({ opType }) => opType === 'MatMulNBits')).toHaveLength(1)
+    expect(model.graph.nodes.filter(({ opType }) => opType === 'Conv')).toHaveLength(2)
+    // The last look was the best; the graph that was trained is judged once more.
+    expect(notes.filter((note) => note.includes('points'))).toEqual([
+      'the graph that was trained scores 0.10 points more than the model',
+    ])
   })
 })
