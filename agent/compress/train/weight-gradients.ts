@@ -5,7 +5,7 @@ import type { FeedTensor, OpenSession } from '../runtime-port.ts'
 import { backward } from './autodiff/backward.ts'
 import { withBatch } from './step/batch-size.ts'
 import { assembled, emitLosses, seedsOf, TRAINING_OPSET } from './step/build-step.ts'
-import { channelMajor } from './step/channel-major.ts'
+import { layOutForProducts } from './step/layout-for-products.ts'
 import { LABELS_INPUT, type Loss } from './step/losses.ts'
 import { createStepEmitter, type StepInput } from './step/step-emitter.ts'
 import { labelFeed, type TrainingData } from './training-data.ts'
@@ -109,7 +109,7 @@ interface FirstOrderGraph {
 const termOf = (at: number): string => `train/term/${at}`
 
 function firstOrderGraph(given: Model, axes: readonly WeightAxis[], batch: number, loss: Loss): FirstOrderGraph {
-  const model = channelMajor(withBatch(liftOpset(given, TRAINING_OPSET), batch))
+  const model = layOutForProducts(withBatch(liftOpset(given, TRAINING_OPSET), batch))
   const { graph } = model
   const { emit, parts } = createStepEmitter(model.opsetImports.get('') ?? TRAINING_OPSET, editGraph(graph).freshName)
   const losses = emitLosses(emit, graph, { loss })

@@ -5,8 +5,8 @@ import { backward } from '../autodiff/backward.ts'
 import type { TrainableWeight } from '../trainable.ts'
 import { emitAccumulation } from './accumulate.ts'
 import { withBatch } from './batch-size.ts'
-import { channelMajor } from './channel-major.ts'
 import { emitClipping } from './clip-gradients.ts'
+import { layOutForProducts } from './layout-for-products.ts'
 import { type EmittedLoss, emitHint, emitLoss, type Hint, type Loss } from './losses.ts'
 import { emitUpdate, type Optimizer } from './optimizers.ts'
 import { emitPenalty, type Penalty } from './penalties.ts'
@@ -58,7 +58,7 @@ export const TRAINING_OPSET = 17
  * the loss does not fit the model.
  */
 export function buildStep(request: StepRequest): TrainingStep {
-  const model = channelMajor(withBatch(liftOpset(request.model, TRAINING_OPSET), request.batch))
+  const model = layOutForProducts(withBatch(liftOpset(request.model, TRAINING_OPSET), request.batch))
   const { graph } = model
   const { emit, parts } = createStepEmitter(model.opsetImports.get('') ?? TRAINING_OPSET, editGraph(graph).freshName)
   const losses = emitLosses(emit, graph, request)

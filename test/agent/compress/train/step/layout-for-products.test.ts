@@ -10,7 +10,7 @@ import {
   type Tensor,
 } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
-import { channelMajor } from '../../../../../agent/compress/train/step/channel-major.ts'
+import { layOutForProducts } from '../../../../../agent/compress/train/step/layout-for-products.ts'
 import { modelOf, op, randomTensor, randomValues } from '../../support/graphs.ts'
 import { openSession } from '../../support/runtime.ts'
 
@@ -80,17 +80,47 @@ const cases: readonly Case[] = [
     constants: [randomTensor('w', [8, 8, 1, 1], 1), randomTensor('b', [8], 2)],
   },
   {
+    name: 'dense convolutions between others',
+    nodes: [
+      op('Conv', 'x w b -> a', { pads }),
+      op('Relu', 'a -> r'),
+      op('Conv', 'r p -> c'),
+      op('Conv', 'r d e -> k', { group: intValue(32), pads }),
+      op('Conv', 'a s -> h', { pads }),
+      op('BatchNormalization', 'h g f m v -> n'),
+      op('Add', 'n k -> q'),
+      op('Mul', 'c q -> y'),
+      op('GlobalAveragePool', 'h -> z'),
+    ],
+    constants: [
+      randomTensor('w', [32, 16, 3, 3], 1, 0.1),
+      randomTensor('b', [32], 2),
+      randomTensor('p', [32, 32, 1, 1], 3, 0.2),
+      randomTensor('d', [32, 1, 3, 3], 4),
+      randomTensor('e', [32], 5),
+      randomTensor('s', [32, 32, 3, 3], 6, 0.1),
+      ...['g', 'f', 'm'].map((name, at) => randomTensor(name, [32], 7 + at)),
+      floatTensor(
+        'v',
+        [32],
+        Float32Array.from({ length: 32 }, (_, at) => 0.5 + at / 16),
+      ),
+    ],
+    x: [4, 16, 8, 8],
+    outputs: ['y', 'z', 'r', 'q'],
+  },
+  {
     name: 'a factor that broadcasts',
     nodes: [op('Conv', 'x w b -> a'), op('Mul', 'a f -> y')],
     constants: [...pointwise, randomTensor('f', [6, 1, 1], 5)],
   },
 ]
 
-describe('channel-major values', () => {
+describe('values laid out for products', () => {
   it.each(cases)('give the same for $name', async ({ nodes, constants, x = X, outputs = ['y'] }) => {
     const model = inferShapes(modelOf({ inputs: { x }, outputs, nodes, constants }))
 
-    const rewritten = channelMajor(model)
+    const rewritten = layOutForProducts(model)
 
     expect(rewritten).not.toBe(model)
     const [before, after] = [await run(model, x), await run(rewritten, x)]
@@ -106,11 +136,19 @@ describe('channel-major values', () => {
       modelOf({ inputs: { x: X }, outputs: ['y'], nodes, constants: [...pointwise, ...depthwise] }),
     )
 
-    expect(operatorHistogram(channelMajor(model)).get('Conv')).toBeUndefined()
+    expect(operatorHistogram(layOutForProducts(model)).get('Conv')).toBeUndefined()
+  })
+
+  it('leave none where all are dense and have many channels', () => {
+    const nodes = [op('Conv', 'x w -> a', { pads }), op('Conv', 'a v -> y', { pads, strides: intsValue([2, 2]) })]
+    const constants = [randomTensor('w', [64, 64, 3, 3], 1), randomTensor('v', [128, 64, 3, 3], 2)]
+    const model = inferShapes(modelOf({ inputs: { x: [32, 64, 14, 14] }, outputs: ['y'], nodes, constants }))
+
+    expect(operatorHistogram(layOutForProducts(model)).get('Conv')).toBeUndefined()
   })
 
   it.each<[string, Record<string, unknown>, readonly number[]]>([
-    ['is dense', { pads }, [6, 8, 3, 3]],
+    ['is dense and small', { pads }, [6, 8, 3, 3]],
     ['has strides', { strides: intsValue([2, 2]) }, [6, 8, 1, 1]],
     ['has groups', { group: intValue(2) }, [6, 4, 1, 1]],
   ])('are not used where a convolution %s', (_, attributes, dims) => {
@@ -119,7 +157,7 @@ describe('channel-major values', () => {
       modelOf({ inputs: { x: X }, outputs: ['y'], nodes, constants: [randomTensor('w', dims, 1)] }),
     )
 
-    expect(channelMajor(model)).toBe(model)
+    expect(layOutForProducts(model)).toBe(model)
   })
 
   it('are not used for a depthwise convolution of a large picture', () => {
@@ -128,7 +166,7 @@ describe('channel-major values', () => {
       modelOf({ inputs: { x: [2, 6, 9, 9] }, outputs: ['y'], nodes, constants: depthwise.slice(0, 1) }),
     )
 
-    expect(channelMajor(model)).toBe(model)
+    expect(layOutForProducts(model)).toBe(model)
   })
 })
 
