@@ -57,7 +57,7 @@ export async function taylorImportance(
   const sums = new Map(groups.map((group) => [group, new Float64Array(group.channels.length)]))
   let batches = 0
   try {
-    const missing = await firstOrderTerms(model, axes, { ...options, data, loss }, (terms) => {
+    const { missing, samples } = await firstOrderTerms(model, axes, { ...options, data, loss }, (terms) => {
       batches++
       for (const [at, { group, member }] of parts.entries()) {
         addSquares(sums.get(group), member, terms[at] ?? new Float32Array())
@@ -69,16 +69,11 @@ export async function taylorImportance(
     return {
       importance: (_, group) => sums.get(group)?.map((sum) => sum / batches),
       notes: [
-        `importance by gradients of ${Math.min(options.samples, data.count)} ${split} samples, ` +
+        `importance by gradients of ${samples} ${split} samples, ` +
           (drawn === undefined ? 'by their labels' : "by labels drawn from the model's own answers"),
-        ...[
-          ...new Set(
-            unknown.map(
-              ({ group, member }) =>
-                `channels of "${group.value}" stay, "${member.tensor}" is ${missing.get(member.tensor)}`,
-            ),
-          ),
-        ],
+        ...new Set(
+          unknown.map(({ group, member }) => `channels of "${group.value}" stay, ${whyNot(member.tensor, missing)}`),
+        ),
       ],
     }
   } finally {
@@ -120,7 +115,11 @@ function unsuited(why: string): EdgefitError {
 
 function nothingKnown(weight: string, missing: ReadonlyMap<string, string>): EdgefitError {
   return new EdgefitError(
-    `importance "taylor" knows of no channel: "${weight}" is ${missing.get(weight)}; choose another importance`,
+    `importance "taylor" knows of no channel: ${whyNot(weight, missing)}; choose another importance`,
     { code: 'MODEL_UNSUPPORTED', details: { missing: Object.fromEntries(missing) } },
   )
+}
+
+function whyNot(weight: string, missing: ReadonlyMap<string, string>): string {
+  return `"${weight}" has no gradient: ${missing.get(weight)}`
 }

@@ -28,6 +28,13 @@ export interface FirstOrderOptions {
   readonly signal: AbortSignal
 }
 
+export interface FirstOrder {
+  /** That gradients were taken of. */
+  readonly samples: number
+  /** Weights that get no gradient, and why. */
+  readonly missing: ReadonlyMap<string, string>
+}
+
 /**
  * What slices of weights are worth to a loss, to first order: Σ w ∂L/∂w over all that lies at one position of an axis.
  * Scaling a slice down to nothing changes the loss by the negative of that, exactly where the loss is linear in it.
@@ -35,7 +42,6 @@ export interface FirstOrderOptions {
  * @param model float32
  * @param axes of its initializers
  * @param see called for each batch, with one sum a position for each of `axes`; empty where a weight gets no gradient
- * @returns weights that get no gradient, and why
  * @throws EdgefitError MODEL_UNSUPPORTED when no weight gets one; DATASET_INVALID when there are fewer samples than a
  * batch takes; what the losses and the runtime throw; the signal's reason.
  */
@@ -44,7 +50,7 @@ export async function firstOrderTerms(
   axes: readonly WeightAxis[],
   { data, loss, openSession, threads, onProgress, signal, samples }: FirstOrderOptions,
   see: (terms: readonly Float32Array[]) => void,
-): Promise<ReadonlyMap<string, string>> {
+): Promise<FirstOrder> {
   const count = Math.min(samples, data.count)
   const batch = fixedBatch(model) ?? Math.min(BATCH, count)
   if (batch > count || count === 0) {
@@ -79,7 +85,7 @@ export async function firstOrderTerms(
   } finally {
     await session.release()
   }
-  return graph.missing
+  return { samples: count - (count % batch), missing: graph.missing }
 }
 
 function weightFeed({ graph }: Model, name: string): FeedTensor {
@@ -121,7 +127,7 @@ function firstOrderGraph(given: Model, axes: readonly WeightAxis[], batch: numbe
   })
   if (gradients.size === 0) {
     const [[weight, reason] = ['', 'there is none']] = missing
-    throw new EdgefitError(`no weight gets a gradient: "${weight}" is ${reason}`, {
+    throw new EdgefitError(`no weight gets a gradient, "${weight}" for one: ${reason}`, {
       code: 'MODEL_UNSUPPORTED',
       details: { missing: Object.fromEntries(missing) },
     })

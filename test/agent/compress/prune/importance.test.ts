@@ -29,7 +29,7 @@ function network(withNorm: boolean): Model {
 
 function scores(importance: Importance, withNorm = false): readonly number[] {
   const { model, groups } = dependencyGroups(network(withNorm))
-  return groups.flatMap((group) => [...importance(model, group)])
+  return groups.flatMap((group) => [...(importance(model, group) ?? [])])
 }
 
 function relativeToMean(values: readonly number[]): readonly number[] {
@@ -41,6 +41,7 @@ describe('importance of channels', () => {
   it.each([
     ['l1', [8, 2, 14]],
     ['l2', [Math.sqrt(26), 2, 10]],
+    ['filter-l2', [5, 0, 10]],
     ['batch-norm-gamma', [0.5, 2, 0.5]],
     // Between the filters: 5 to the second, √97 to the third, 10 between those.
     ['geometric-median', [5 + Math.sqrt(97), 15, 10 + Math.sqrt(97)]],

@@ -77,6 +77,46 @@ describe('choosing channels', () => {
   })
 })
 
+describe('a threshold', () => {
+  /** Filters of these norms in the first layer; those of the second are all alike. */
+  function ofNorms(norms: readonly number[]): Model {
+    const model = twoLayers()
+    const values = Float32Array.from(norms.flatMap((norm) => [norm, 0, 0]))
+    const initializers = new Map(model.graph.initializers)
+      .set('w1', floatTensor('w1', [10, 3, 1, 1], values))
+      .set('w2', floatTensor('w2', [20, 10, 1, 1], new Float32Array(200).fill(1)))
+      .set('dw', floatTensor('dw', [20, 1, 1, 1], new Float32Array(20).fill(1)))
+    return { ...model, graph: { ...model.graph, initializers } }
+  }
+  const below = (share: number, norms: readonly number[], alignTo = 1) => {
+    const target = { by: 'importance', below: share, alignTo } as const
+    return pruneChannels(ofNorms(norms), { pass: 'prune-channels', target, importance: 'filter-l2', exclude: [] })
+  }
+
+  it.each([
+    [0.1, [10, 1.01, 0.99, 5, 0.5, 0, 10, 10, 10, 10], 1, [0, 1, 3, 6, 7, 8, 9]],
+    [0.1, [10, 1.01, 0.99, 5, 0.5, 0, 10, 10, 10, 10], 4, [0, 1, 2, 3, 6, 7, 8, 9]],
+    // A tenth stays, however small.
+    [0.9, [10, 1, 1, 1, 1, 1, 1, 1, 1, 1], 1, [0]],
+  ])('of %d on %j, aligned to %d, leaves %j', (share, norms, alignTo, kept) => {
+    const { resolved, result } = below(share, norms, alignTo)
+    expect(resolved.keep).toEqual({ a: kept })
+    expect(widths(result.model)).toEqual([kept.length, 20])
+  })
+
+  it('leaves alone where nothing is small, or everything', () => {
+    for (const norms of [Array(10).fill(3), Array(10).fill(0)]) {
+      expect(below(0.5, norms).resolved.keep).toEqual({})
+    }
+  })
+
+  it('is measured where it does not say a number to align to', () => {
+    expect(() =>
+      pruneChannels(twoLayers(), { ...pruning(), target: { by: 'importance', below: 0.1, alignTo: 'measured' } }),
+    ).toThrow('target.alignTo "measured" needs latencies of operators on this box')
+  })
+})
+
 describe('a resolved pass', () => {
   it('gives the same bytes, whatever else it says', () => {
     const source = demoModel('fashion-mobilenetv2')
