@@ -89,7 +89,7 @@ export async function train(
   const order = batchOrder(ports.data.count, plan.batch, plan.seed)
   const within = stepWithin(trainee, plan)
   const { step } = within
-  requireLabels(step.inputs, ports.data)
+  requireLabels(plan.loss, ports.data)
   const { monotonicNow, startedMs = monotonicNow(), onProgress } = ports
   const saved = await ports.checkpoints?.read()
   const elapsedMs = (): number => (saved?.elapsedMs ?? 0) + monotonicNow() - startedMs

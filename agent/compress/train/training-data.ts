@@ -1,6 +1,6 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { FeedTensor } from '../runtime-port.ts'
-import { LABELS_INPUT } from './step/losses.ts'
+import type { Loss } from './step/losses.ts'
 import type { StepInput } from './step/step-emitter.ts'
 
 /** Samples to train on. Asked again for the same samples it gives the same values. */
@@ -43,8 +43,8 @@ export function labelFeed(input: StepInput, labels: Float64Array, classes: numbe
 }
 
 /** @throws EdgefitError DATASET_MISMATCH when the loss needs labels and there are none. */
-export function requireLabels(inputs: readonly StepInput[], data: TrainingData): void {
-  if (data.hasLabels || !inputs.some(({ name }) => name === LABELS_INPUT)) return
+export function requireLabels(loss: Loss, data: Pick<TrainingData, 'hasLabels'>): void {
+  if (data.hasLabels || (loss.kind === 'distillation' && loss.mixing === 1)) return
   throw new EdgefitError(
     'the loss needs labels and the dataset has none; add an array "labels", or distil with "mixing" 1, which needs none',
     { code: 'DATASET_MISMATCH' },

@@ -12,7 +12,10 @@ import { SMALL_DIMS, smallNetwork } from '../support/small-network.ts'
 const SAMPLES = 8
 const signal = new AbortController().signal
 // Inputs of another scale than those that weights are drawn for.
-const calibration = { count: SAMPLES, batch: ([at = 0]) => ({ x: float32(SMALL_DIMS, randomValues(256, at + 1, 20)) }) }
+const calibration = {
+  count: SAMPLES,
+  batch: ([at = 0]: readonly number[]) => ({ x: float32(SMALL_DIMS, randomValues(256, at + 1, 20)) }),
+}
 const RANDOM = { kind: 'random', seed: 1, samples: SAMPLES }
 
 function build(scaling: object, source = smallNetwork()) {

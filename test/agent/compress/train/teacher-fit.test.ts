@@ -46,22 +46,34 @@ describe('a teacher', () => {
     )
   })
 
-  it('is refused for a hint that it cannot give before the passes in front do anything', async () => {
+  it.each<[string, object, string, RegExp]>([
+    ['a hint that it cannot give', { hints: [{ value: 'deep' }] }, 'RECIPE_INVALID', /has no value "deep"/],
+    ['labels beside it that nobody gives', DISTILLED, 'DATASET_MISMATCH', /has none; .* distil with "mixing" 1/],
+  ])('is refused for %s before the passes in front do anything', async (_, training, code, words) => {
     const started: string[] = []
-    const pass = Pass.parse({ pass: 'fine-tune', updates: 1, hints: [{ value: 'deep' }] })
+    const pass = Pass.parse({ pass: 'fine-tune', updates: 1, ...training })
+    const data = {
+      count: 1,
+      hasLabels: pass.pass === 'fine-tune' && pass.hints.length > 0,
+      feeds: never,
+      labels: never,
+    }
     const built = buildVariant({
       source: network(8, 3),
       recipe: Recipe.parse({ passes: [{ pass: 'fold-constants' }, pass], runtime: { intraOpThreads: 1 } }),
       calibration: { count: 0, batch: () => ({}) },
-      openSession: () => Promise.reject(new Error('runs nothing')),
+      training: { data, judge: never, scratchPath: '', dataKey: '', monotonicNow: () => 0 },
+      openSession: never,
       threads: 1,
       onProgress: (progress) => started.push(progress.pass),
       signal: new AbortController().signal,
     })
-    await expect(built).rejects.toMatchObject({
-      code: 'RECIPE_INVALID',
-      message: expect.stringMatching(/^pass 2, fine-tune: hints\[0\]\.from: the teacher has no value "deep"/),
-    })
+    await expect(built).rejects.toMatchObject({ code, message: expect.stringMatching(words) })
+    await expect(built).rejects.toThrow(/^pass 2, fine-tune: /)
     expect(started).toEqual([])
   })
 })
+
+function never(): Promise<never> {
+  return Promise.reject(new Error('is not to be asked'))
+}
