@@ -3,6 +3,7 @@ import { orderFaults, type Pass, type Recipe } from '@edgefit/shared/model'
 import { encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { CalibrationProgress } from './calibration/collect.ts'
 import type { CalibrationSource, Sampling } from './calibration/run-samples.ts'
+import { estimateBatchNorm } from './estimate-batch-norm/estimate-batch-norm.ts'
 import { foldBatchNorm } from './fold-batch-norm.ts'
 import { foldConstants } from './fold-constants.ts'
 import type { LatencyPredictor } from './latency/latency-predictor.ts'
@@ -164,6 +165,8 @@ function applyPass(
       return { resolved: pass, result: { model: liftOpset(model, pass.version), notes: [] } }
     case 'fold-batch-norm':
       return { resolved: pass, result: foldBatchNorm(model) }
+    case 'estimate-batch-norm':
+      return estimateBatchNorm(model, pass, sampling(pass.samples), onChannels)
     case 'quantize-dynamic':
       return { resolved: pass, result: quantizeDynamic(model, { ...pass.weights, exclude: pass.exclude }) }
     case 'prune-channels':
