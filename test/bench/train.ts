@@ -2,6 +2,7 @@
 type Part = () => Promise<{ run(args: readonly string[]): Promise<void> }>
 
 const PARTS: Readonly<Record<string, Part>> = {
+  scopes: () => import('./train/scopes.ts'),
   steps: () => import('./train/steps.ts'),
 }
 

@@ -30,10 +30,12 @@ interface Turn {
   readonly wallMs: readonly number[]
   readonly cpuMs: readonly number[]
   readonly loss: number
+  /** Kept of the way forward for the way back, beside weights and samples. */
+  readonly savedMib: number
   readonly peakMib: number
 }
 
-interface Trainer {
+export interface Trainer {
   readonly name: string
   /** Of the program when it has read its job. */
   readonly loadedMib: number
@@ -53,6 +55,7 @@ interface Row {
   readonly peakMib: number
   /** What of the peak came with the first step. */
   readonly trainingMib: number
+  readonly savedMib: number
   /** After the same number of steps: equal but for rounding. */
   readonly loss: number
 }
@@ -95,17 +98,17 @@ export async function run(args: readonly string[]): Promise<void> {
 
 /** Ours first. */
 async function startAll(job: string, python: string | undefined): Promise<readonly Trainer[]> {
-  const ours = await start('Edgefit', process.execPath, [...process.execArgv, OUR_SCRIPT, job])
+  const ours = await startTrainer('Edgefit', process.execPath, [...process.execArgv, OUR_SCRIPT, job])
   if (python === undefined) return [ours]
   const theirs: Trainer[] = []
   for (const layout of LAYOUTS) {
-    theirs.push(await start(`PyTorch ${layout}`, python, [THEIR_SCRIPT, job, layout]))
+    theirs.push(await startTrainer(`PyTorch ${layout}`, python, [THEIR_SCRIPT, job, layout]))
   }
   return [ours, ...theirs]
 }
 
 /** A program that answers each line `steps` with a line of JSON, after a first line when it is ready. */
-async function start(name: string, command: string, args: readonly string[]): Promise<Trainer> {
+export async function startTrainer(name: string, command: string, args: readonly string[]): Promise<Trainer> {
   const child: ChildProcess = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   if (child.stdin === null || child.stdout === null) throw new RangeError('a child without pipes')
   const { stdin } = child
@@ -147,6 +150,7 @@ async function compare(
     ratio: median(turns.map(({ cpuMs }, at) => median(ours?.turns[at]?.cpuMs ?? []) / median(cpuMs))),
     peakMib: turns.at(-1)?.peakMib ?? Number.NaN,
     trainingMib: (turns.at(-1)?.peakMib ?? Number.NaN) - trainer.loadedMib,
+    savedMib: turns.at(-1)?.savedMib ?? Number.NaN,
     loss: turns.at(-1)?.loss ?? Number.NaN,
   }))
 }
@@ -161,9 +165,10 @@ function table(rows: readonly Row[]): string {
     'ours / this',
     'peak RSS, MiB',
     'of it by training',
+    'saved values',
     'loss',
   ]
-  const body = rows.map(({ network, batch, trainer, wallMs, cpuMs, ratio, peakMib, trainingMib, loss }) => [
+  const body = rows.map(({ network, batch, trainer, wallMs, cpuMs, ratio, peakMib, trainingMib, savedMib, loss }) => [
     network,
     String(batch),
     trainer,
@@ -172,6 +177,7 @@ function table(rows: readonly Row[]): string {
     ratio.toFixed(2),
     peakMib.toFixed(0),
     trainingMib.toFixed(0),
+    savedMib.toFixed(1),
     loss.toFixed(4),
   ])
   return [header, header.map(() => '---'), ...body].map((cells) => `| ${cells.join(' | ')} |`).join('\n')
