@@ -3,6 +3,8 @@ type Part = () => Promise<{ run(args: readonly string[]): Promise<void> }>
 
 const PARTS: Readonly<Record<string, Part>> = {
   scopes: () => import('./train/scopes.ts'),
+  distillation: () => import('./train/distillation.ts'),
+  penalties: () => import('./train/penalties.ts'),
   steps: () => import('./train/steps.ts'),
 }
 
