@@ -2,9 +2,10 @@
 type Part = () => Promise<{ run(args: readonly string[]): Promise<void> }>
 
 const PARTS: Readonly<Record<string, Part>> = {
-  scopes: () => import('./train/scopes.ts'),
   distillation: () => import('./train/distillation.ts'),
   penalties: () => import('./train/penalties.ts'),
+  qat: () => import('./train/qat.ts'),
+  scopes: () => import('./train/scopes.ts'),
   steps: () => import('./train/steps.ts'),
 }
 

@@ -56,14 +56,11 @@ function dequantize(request: GradientRequest): ReturnType<GradientRule> {
   if (!wanted[1] && !wanted[2]) return [g]
   const format = formatOf(request, shapeOf(q))
   if ('refused' in format) return format
-  const { mul, sub, neg } = algebra(emit)
-  const steps = (): string => {
-    const integers = castToFloat(emit, q)
-    return format.zero === 0 ? integers : sub(integers, format.zero)
-  }
+  const { mul, div, neg } = algebra(emit)
   return [
     wanted[0] ? g : undefined,
-    wanted[1] ? format.toScale(mul(g, steps())) : undefined,
+    // The output is q - zero point, times the scale.
+    wanted[1] ? div(format.toScale(mul(g, node.outputs[0] ?? '')), givenScale) : undefined,
     wanted[2] ? neg(mul(format.toScale(g), givenScale)) : undefined,
   ]
 }
