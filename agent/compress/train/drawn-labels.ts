@@ -44,7 +44,8 @@ export async function drawnLabels(
             return values.map((score) => (uniform() < 1 / (1 + Math.exp(-score)) ? 1 : 0))
           case 'mean-squared-error':
             return values.map((score) => score + normalQuantile(uniform()))
-          default:
+          case 'cross-entropy':
+          case 'distillation':
             return drawnClasses(values, indices.length, uniform)
         }
       },
