@@ -4,7 +4,7 @@ usage: train_step.py JOB LAYOUT, where LAYOUT is `contiguous` or `channels_last`
 
 JOB/job.json describes the graph, JOB/tensors.bin holds its float32 tensors, the samples and the labels. For each line
 `N` on standard input, N steps are run and a line of JSON is printed: milliseconds of each by the clock and of the
-processor, the last loss, and the peak resident set in MiB.
+processor, the last loss, what autograd saves for the way back, and the peak resident set, both in MiB.
 """
 import json
 import resource
@@ -76,6 +76,22 @@ def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def saved_mib(step, known):
+    """MiB that autograd keeps for the way back in one step, beside the tensors `known`, and the step's loss."""
+    known = {tensor.untyped_storage().data_ptr() for tensor in known}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = step()
+    return sum(kept.values()) / 2**20, loss
+
+
 def main(folder, layout):
     torch.set_num_threads(1)
     job, tensors = load(folder)
@@ -99,14 +115,18 @@ def main(folder, layout):
         return loss
 
     print(json.dumps({"peakMib": peak_mib()}), flush=True)
+    saved = None
     for line in sys.stdin:
         wall, processor = [], []
         for _ in range(int(line)):
             started, used = time.perf_counter(), time.process_time()
-            loss = step()
+            if saved is None:
+                saved, loss = saved_mib(step, values.values())
+            else:
+                loss = step()
             wall.append((time.perf_counter() - started) * 1e3)
             processor.append((time.process_time() - used) * 1e3)
-        answer = {"wallMs": wall, "cpuMs": processor, "loss": loss.item(), "peakMib": peak_mib()}
+        answer = {"wallMs": wall, "cpuMs": processor, "loss": loss.item(), "savedMib": saved, "peakMib": peak_mib()}
         print(json.dumps(answer), flush=True)
 
 

@@ -10,6 +10,7 @@ import { type Optimizer, optimizerScalars } from '../../../agent/compress/train/
 import { nextOf } from '../../../agent/compress/train/step/step-emitter.ts'
 import { trainableWeights } from '../../../agent/compress/train/trainable.ts'
 import type { TrainJob } from './job.ts'
+import { savedBytes } from './saved-values.ts'
 
 const [folder = '', profilePrefix] = process.argv.slice(2)
 const job: TrainJob = JSON.parse(await readFile(join(folder, 'job.json'), 'utf8'))
@@ -59,6 +60,7 @@ async function train(): Promise<number> {
   return Number(outputs[LOSS_OUTPUT]?.data[0])
 }
 
+const savedMib = savedBytes(step.model, LOSS_OUTPUT) / 2 ** 20
 const peakMib = (): number => process.resourceUsage().maxRSS / 1024
 console.log(JSON.stringify({ peakMib: peakMib() }))
 for await (const line of createInterface({ input: process.stdin })) {
@@ -73,7 +75,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     const { user, system } = process.cpuUsage(used)
     cpuMs.push((user + system) / 1000)
   }
-  console.log(JSON.stringify({ wallMs, cpuMs, loss, peakMib: peakMib() }))
+  console.log(JSON.stringify({ wallMs, cpuMs, loss, savedMib, peakMib: peakMib() }))
 }
 session.endProfiling()
 await session.release()
