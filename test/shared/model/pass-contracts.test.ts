@@ -13,6 +13,8 @@ const FOLD = { pass: 'fold-batch-norm' }
 const HALF = { pass: 'to-float16' }
 const DYNAMIC = { pass: 'quantize-dynamic', weights: {} }
 const WEIGHTS = { pass: 'quantize-weights', bits: 8 }
+const TUNE = { pass: 'fine-tune', updates: 1 }
+const FEW_BITS = { pass: 'quantize-weights-aware', bits: 4, training: { updates: 1 } }
 const EQUALIZE = { pass: 'equalize' }
 const SPARSE = { pass: 'prune-weights', target: { by: 'sparsity', sparsity: 0.5 } }
 const TAKE = { pass: 'take-student', digest: 'd'.repeat(64) }
@@ -37,6 +39,7 @@ describe('a recipe', () => {
     ['several kinds of quantization', [WEIGHTS, STATIC, DYNAMIC, HALF]],
     ['each pass once', [FOLD]],
     ['a student first', [TAKE, FOLD, STATIC]],
+    ['training for few bits after other training', [TUNE, FEW_BITS, WEIGHTS]],
     ['no pass', []],
   ])('may have %s', (_, passes) => {
     expect(read(...passes).error).toBeUndefined()
@@ -57,6 +60,7 @@ describe('a recipe', () => {
       'which pass 1, equalize, ends: put fold-batch-norm before that one',
     ],
     ['equalization of float16', [HALF, EQUALIZE], 1, 'put equalize before that one'],
+    ['training of what few bits hold', [FEW_BITS, TUNE], 1, 'needs weights in float32 as they were trained'],
     ['quantization of float16', [HALF, STATIC], 1, 'needs a model in float32, which pass 1, to-float16, ends'],
     ['static quantization twice', [STATIC, STATIC], 1, 'needs activations that are not quantized yet, which pass 1'],
     [

@@ -107,3 +107,33 @@ describe.each([true, false])('quantization-aware training, scales per channel: %
     expect(await judge(exported(trained.weights))).toBe(trained.bestScore)
   })
 })
+
+describe('what is learned beside the weights', () => {
+  const besides = async (learning: Parameters<typeof quantizationAware>[3]): Promise<readonly string[]> => {
+    const model = await untrainedModel()
+    const { trainee } = quantizationAware(model, OPTIONS, await calibrated(model), learning)
+    return trainee.trainable.flatMap(({ name }) => (name.endsWith('/change') ? [name.replace('/change', '')] : []))
+  }
+
+  it('is nothing where scales follow the weights and ranges are frozen', async () => {
+    expect(await besides(GIVEN)).toEqual([])
+  })
+
+  it('is a scale for each layer, and for each range a scale, and an offset where no Relu binds it', async () => {
+    const scales = await besides({ ...LEARNED, activationRanges: 'frozen' })
+    const ranges = await besides({ ...LEARNED, weightScales: 'from-weights' })
+    expect(scales.every((name) => name.endsWith('/scale'))).toBe(true)
+    expect(ranges.filter((name) => name.endsWith('/offset'))).toEqual(['/Mul_output_0/offset'])
+    expect(ranges.filter((name) => name.endsWith('/scale'))).toHaveLength(ranges.length - 1)
+    expect(await besides(LEARNED)).toEqual([...scales, ...ranges])
+  })
+
+  it('is only what the layers have that are trained', async () => {
+    const scope = { kind: 'last-layers', layers: 1 } as const
+    const [all, last] = [await besides(LEARNED), await besides({ ...LEARNED, scope })]
+    expect(last.length).toBeLessThan(all.length / 2)
+    expect(all).toEqual(expect.arrayContaining([...last]))
+    expect(all).toContain('/Mul_output_0/scale')
+    expect(last).not.toContain('/Mul_output_0/scale')
+  })
+})
