@@ -6,10 +6,13 @@ import { binsInterval, type Histogram } from './histogram.ts'
  * from the observed distribution, with what is cut off counted into its outermost bins, to the quantized one.
  *
  * Candidates are windows of whole bins from 0 up to one of about 512 thresholds, to either side as far as values were
- * observed, that have at least one bin a step: one end moves where no value lies on one side of 0, otherwise both move together. With
- * more steps than bins there is nothing to choose and the observed range comes back.
+ * observed, that have at least one bin a step and cut off no more than a ten-thousandth of the values: one end moves where
+ * no value lies on one side of 0, otherwise both move together. With more steps than bins there is nothing to choose and
+ * the observed range comes back.
  *
- * After the entropy calibrator of TensorRT and onnxruntime, with two changes. Bins go to steps evenly, where those put
+ * After the entropy calibrator of TensorRT and onnxruntime, with three changes. What may be cut off is limited: the
+ * divergence knows how many values that is, not how far they are moved, and where most are near 0 it gave up the largest
+ * 500th, which the next layers live on (31 instead of 35 dB on a keyword network). Bins go to steps evenly, where those put
  * the remainder of the division into the last step. Point masses (0 after a Relu, a background, the bound of a Clip) stay
  * out of the comparison within the window: rounding moves such a value and smears nothing, while spreading it over the
  * bins of its step would count as a loss and favour tiny windows.
@@ -18,6 +21,8 @@ export function entropyRange(histogram: Histogram, levels: number): Interval {
   const { range, counts } = histogram
   if (range.min === range.max) return range
   const zero = zeroBin(histogram)
+  const before = runningSum(counts)
+  const total = at(before, counts.length)
   const divergence = windowDivergence(counts, withoutPointMasses(counts, zero), levels)
   let best: { readonly loss: number; readonly low: number; readonly high: number } | undefined
   const reach = Math.max(zero + 1, counts.length - zero)
@@ -26,6 +31,7 @@ export function entropyRange(histogram: Histogram, levels: number): Interval {
     const low = range.min >= 0 ? 0 : Math.max(0, zero + 1 - threshold)
     const high = range.max <= 0 ? counts.length : Math.min(counts.length, zero + threshold)
     if (high - low < levels) continue
+    if (at(before, low) + total - at(before, high) > LARGEST_CUT * total) break
     const loss = divergence(low, high)
     if (best === undefined || loss < best.loss) best = { loss, low, high }
   }
@@ -33,6 +39,7 @@ export function entropyRange(histogram: Histogram, levels: number): Interval {
 }
 
 const CANDIDATES = 512
+const LARGEST_CUT = 1e-4
 
 const POINT_SHARE = 1e-3
 const POINT_RATIO = 8

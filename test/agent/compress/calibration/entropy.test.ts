@@ -70,9 +70,23 @@ describe('entropy ranges', () => {
     const [best = 0] = Array.from({ length: counts.length - levels + 1 }, (_, at) => at + levels).sort(
       (a, b) => plainDivergence(counts, 0, a, levels) - plainDivergence(counts, 0, b, levels),
     )
-    const found = entropyRange(histogram(0, 64, [5000, ...counts.slice(1)]), levels)
+    const found = entropyRange(histogram(0, 64, [50_000, ...counts.slice(1)]), levels)
     expect(found).toEqual({ min: 0, max: best })
     expect(best).toBeLessThan(40)
+  })
+
+  it('cut off a ten-thousandth of the values at most, even where more would lose less', () => {
+    const counts = Array.from({ length: 2048 }, (_, bin) => Math.round(100_000 * Math.exp(-bin / 40)) + (bin % 2))
+    const total = counts.reduce((a, b) => a + b, 0)
+    const body = Float64Array.from(counts)
+    const losses = windowDivergence(body, body, 64)
+    const cutBy = (high: number) => counts.slice(high).reduce((a, b) => a + b, 0) / total
+    const best = counts.map((_, at) => at + 1).filter((high) => high >= 64 && cutBy(high) > 1e-4)
+    const { max } = entropyRange(histogram(0, 2048, counts), 64)
+
+    expect(cutBy(max)).toBeLessThanOrEqual(1e-4)
+    expect(cutBy(max)).toBeGreaterThan(0)
+    expect(Math.min(...best.map((high) => losses(0, high)))).toBeLessThan(losses(0, max))
   })
 
   it('are not shortened by a background, a bound or the zeros of a Relu', () => {
