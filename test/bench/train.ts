@@ -6,6 +6,7 @@ const PARTS: Readonly<Record<string, Part>> = {
   penalties: () => import('./train/penalties.ts'),
   qat: () => import('./train/qat.ts'),
   scopes: () => import('./train/scopes.ts'),
+  recovery: () => import('./train/recovery.ts'),
   steps: () => import('./train/steps.ts'),
 }
 
