@@ -30,11 +30,25 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }))
 const TRAINING = { updates: 100, batch: 32, evaluateEvery: 20, learningRate: 0.05 }
 const PRUNED = Pass.parse({ pass: 'prune-weights', target: { by: 'sparsity', sparsity: 0.9 } })
 
-function build(name: string, passes: readonly Pass[], given: { readonly task?: { readonly kind: 'classification' } }) {
+function build(
+  name: string,
+  passes: readonly Pass[],
+  given: { readonly task?: { readonly kind: 'classification' } },
+  from = datasetDir,
+) {
   const recipe: Recipe = { schemaVersion: 1, runtime, passes: [...passes] }
   const outPath = join(directory, `${name}.onnx`)
   return runner.run<'build'>(
-    { kind: 'build', sourcePath: breastCancer, datasetDir, split, recipe, outPath, calibrationThreads: 1, ...given },
+    {
+      kind: 'build',
+      sourcePath: breastCancer,
+      datasetDir: from,
+      split,
+      recipe,
+      outPath,
+      calibrationThreads: 1,
+      ...given,
+    },
     { timeoutMs: 60_000 },
     signal,
   )
@@ -96,4 +110,47 @@ describe('a recipe that trains', () => {
       message: expect.stringContaining('training needs'),
     })
   })
+
+  it.each<readonly [string, object, object, object]>([
+    ['a batch larger than the data', {}, { batch: 201 }, { rejected: { code: 'DATASET_INVALID' }, says: '"batch"' }],
+    ['labels that are no classes', { labels: 7 }, {}, { rejected: { code: 'DATASET_MISMATCH' }, says: 'label 7' }],
+    ['a dataset without labels', { labels: null }, {}, { rejected: { code: 'DATASET_MISMATCH' }, says: '"labels"' }],
+    ['less time than an update takes', {}, { maxDurationMs: 1 }, { failed: 'timeout', says: 'nothing was trained' }],
+    [
+      'less memory than a sample takes',
+      {},
+      { maxMemoryMib: 60 },
+      { failed: 'out-of-memory', says: 'sample by sample' },
+    ],
+  ])('refuses %s, with the remedy', async (name, data, training, expected) => {
+    const { labels } = data as { readonly labels?: number | null }
+    const { rejected, failed, says } = expected as {
+      readonly rejected?: object
+      readonly failed?: string
+      readonly says: string
+    }
+    const dir = labels === undefined ? datasetDir : await datasetWith(name, labels)
+    const built = build(name, [Pass.parse({ pass: 'fine-tune', ...TRAINING, ...training })], { task }, dir)
+    const message = expect.stringContaining(says)
+    if (rejected !== undefined) await expect(built).rejects.toMatchObject({ ...rejected, message })
+    else expect(await built).toMatchObject({ kind: 'failed', reason: failed, message })
+  })
 })
+
+/** The table with one label for all, or none. */
+function datasetWith(name: string, label: number | null): Promise<string> {
+  const { input, count } = breastCancerTable()
+  return unpackedDataset(directory, name, [
+    { name: 'input', dtype: 'float32', shape: [count, 30], data: input },
+    ...(label === null
+      ? []
+      : [
+          {
+            name: 'labels',
+            dtype: 'int64' as const,
+            shape: [count],
+            data: new BigInt64Array(count).fill(BigInt(label)),
+          },
+        ]),
+  ])
+}
