@@ -16,7 +16,10 @@ export const IMPORTANCES = {
   l1: normalized((model, group) => summed(model, group, isWeight, Math.abs)),
   /** Root of the sum of squares of the same. */
   l2: normalized((model, group) => energy(model, group).map(Math.sqrt)),
-  /** Of those alone that make it: a layer behind it may read an empty channel with what weights it likes. `l2` where there are none. */
+  /**
+   * Of those alone that make it: a layer behind it may read an empty channel with what weights it likes. `l2` where
+   * there are none.
+   */
   'filter-l2': normalized((model, group) => {
     const makes = group.members.some(isFilter)
     return summed(model, group, makes ? isFilter : isWeight, (value) => value * value).map(Math.sqrt)

@@ -5,18 +5,18 @@ import type { LatencyPredictor } from '../latency/latency-predictor.ts'
 import { outputJudge } from '../sensitivity/output-judge.ts'
 import { alignedCounts } from './align-counts.ts'
 import { cutPredictor } from './cut-predictor.ts'
-import { type DependencyGroups, dependencyGroups } from './dependency-groups.ts'
+import { type ChannelGroup, type DependencyGroups, dependencyGroups } from './dependency-groups.ts'
 import {
   type ChannelPruning,
   importanceOfWeights,
   needsMeasurements,
   type PruneChannelsPass,
+  prunableGroups,
   pruneChannels,
-  rankedGroups,
   withoutChannels,
 } from './prune-channels.ts'
 import { shrinkToLatency } from './prune-to-latency.ts'
-import { type RankedGroup, removedIds } from './rank-channels.ts'
+import { type RankedGroup, rankChannels, removedIds } from './rank-channels.ts'
 import { removeChannels } from './remove-channels.ts'
 import { isSelection, keptCounts, type Selection } from './select-channels.ts'
 import { type GradientSource, type JudgedChannels, taylorImportance } from './taylor-importance.ts'
@@ -45,8 +45,8 @@ const GRADIENT_SAMPLES = 512
  * Removes channels as `pass` says, by gradients and by what this box computes in which time where it asks for that. The
  * judging is without training: a pass that trains belongs after this one, and pruning further after that.
  *
- * @throws EdgefitError as `pruneChannels` and `taylorImportance`; RECIPE_INVALID without a predictor, or gradients, where the
- * pass asks for them; MODEL_UNSUPPORTED for a target that cannot be reached; what the ports throw; the signal's reason.
+ * @throws EdgefitError as `pruneChannels` and `taylorImportance`; RECIPE_INVALID without a predictor, or gradients, where
+ * the pass asks for them; MODEL_UNSUPPORTED for a target that cannot be reached; what the ports throw; the signal's reason.
  */
 export async function pruneByMeasurement(
   model: Model,
@@ -60,8 +60,9 @@ export async function pruneByMeasurement(
   if (measures && ports.predictor === undefined) throw needsMeasurements(pass)
 
   const from = dependencyGroups(model)
-  const judged = await judgedChannels(from, pass, ports)
-  const ranked = rankedGroups(from, pass, judged.importance)
+  const groups = prunableGroups(from, pass)
+  const judged = await judgedChannels(from.model, groups, pass, ports)
+  const ranked = rankChannels(from.model, groups, judged.importance)
   const chosen =
     isSelection(target) && target.alignTo !== 'measured'
       ? { kept: keptCounts(ranked, target, target.alignTo), notes: [] }
@@ -71,7 +72,8 @@ export async function pruneByMeasurement(
 }
 
 async function judgedChannels(
-  from: DependencyGroups,
+  model: Model,
+  groups: readonly ChannelGroup[],
   pass: PruneChannelsPass,
   { gradients, sampling, onProgress }: PruningPorts,
 ): Promise<JudgedChannels> {
@@ -79,7 +81,7 @@ async function judgedChannels(
     return { importance: importanceOfWeights(pass), notes: [] }
   }
   const { openSession, threads, signal } = sampling(1)
-  return await taylorImportance(from.model, from.groups, gradients, {
+  return await taylorImportance(model, groups, gradients, {
     samples: pass.gradientSamples ?? GRADIENT_SAMPLES,
     openSession,
     threads,

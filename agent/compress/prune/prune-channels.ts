@@ -6,7 +6,7 @@ import type { PassResult } from '../pass-report.ts'
 import { type ChannelGroup, type DependencyGroups, dependencyGroups } from './dependency-groups.ts'
 import { IMPORTANCES, type Importance } from './importance.ts'
 import { type KeepLists, keepListsOf, removedBy } from './keep-lists.ts'
-import { type RankedGroup, rankChannels, removedIds } from './rank-channels.ts'
+import { rankChannels, removedIds } from './rank-channels.ts'
 import { removeChannels } from './remove-channels.ts'
 import { isSelection, keptCounts } from './select-channels.ts'
 
@@ -23,8 +23,8 @@ export interface ChannelPruning {
  * time is won only as far as measuring shows it.
  *
  * @throws EdgefitError RECIPE_INVALID for names the model does not have, keep-lists of another model, or a target that
- * only measurements can meet, or an importance by gradients, which are not taken here; MODEL_UNSUPPORTED when no channel can
- * be removed.
+ * only measurements can meet, or an importance by gradients, which are not taken here; MODEL_UNSUPPORTED when no channel
+ * can be removed; MODEL_INVALID for weights that are not finite.
  */
 export function pruneChannels(model: Model, pass: PruneChannelsPass): ChannelPruning {
   const from = dependencyGroups(model)
@@ -50,13 +50,9 @@ export function withoutChannels(
  * The groups that `pass` may take channels from.
  *
  * @throws EdgefitError RECIPE_INVALID for names the model does not have; MODEL_UNSUPPORTED when no channel can be
- * removed; MODEL_INVALID for weights that are not finite.
+ * removed.
  */
-export function rankedGroups(
-  from: DependencyGroups,
-  pass: PruneChannelsPass,
-  importance: Importance,
-): readonly RankedGroup[] {
+export function prunableGroups(from: DependencyGroups, pass: PruneChannelsPass): readonly ChannelGroup[] {
   if (from.groups.length === 0) {
     throw new EdgefitError(
       `no channel can be removed: ${frozenNotes(from).join('; ') || 'no layer has float32 constants for weights; prune before quantizing'}`,
@@ -68,8 +64,7 @@ export function rankedGroups(
   const { target } = pass
   if (target.by === 'ratio' && typeof target.ratio !== 'number') refuseUnknownGroups(from, Object.keys(target.ratio))
   const excluded = excludedIds(from, pass.exclude)
-  const groups = from.groups.filter(({ channels }) => !channels.some(({ id }) => excluded.has(id)))
-  return rankChannels(from.model, groups, importance)
+  return from.groups.filter(({ channels }) => !channels.some(({ id }) => excluded.has(id)))
 }
 
 /** @throws EdgefitError RECIPE_INVALID for an importance that weights alone do not tell. */
@@ -85,7 +80,7 @@ export function importanceOfWeights(pass: PruneChannelsPass): Importance {
 function chosen(from: DependencyGroups, pass: PruneChannelsPass): ReadonlySet<number> {
   const { target } = pass
   if (!isSelection(target) || target.alignTo === 'measured') throw needsMeasurements(pass)
-  const ranked = rankedGroups(from, pass, importanceOfWeights(pass))
+  const ranked = rankChannels(from.model, prunableGroups(from, pass), importanceOfWeights(pass))
   return removedIds(ranked, keptCounts(ranked, target, target.alignTo))
 }
 

@@ -34,14 +34,15 @@ export interface JudgedChannels {
 
 /**
  * What the loss makes of channels (Molchanov et al., arXiv 1906.10771): the change by removing one, to first order, is
- * Σ g w over its weights in a layer. Its square, in the mean over batches, summed over the layers that make and read it.
+ * Σ g w over its weights in a layer. Its square, in the mean over batches, summed over the layers that make and read
+ * it.
  *
  * With labels the loss is against them; without, against labels drawn from what the model says, as for its Fisher
  * information. Scores of different groups compare: all are of the same loss.
  *
  * @param model that the groups are of
- * @throws EdgefitError RECIPE_INVALID for a task or outputs that no loss is known for; MODEL_UNSUPPORTED when no group has
- * gradients; what `firstOrderTerms` throws.
+ * @throws EdgefitError RECIPE_INVALID for a task or outputs that no loss is known for; MODEL_UNSUPPORTED when no group
+ * has gradients; what `firstOrderTerms` throws.
  */
 export async function taylorImportance(
   model: Model,

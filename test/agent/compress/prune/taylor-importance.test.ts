@@ -267,6 +267,16 @@ describe('pruning by gradients', () => {
     )
   })
 
+  it('is refused where nothing can go, before gradients are taken', async () => {
+    await expect(build({ exclude: ['nobody'] })).rejects.toMatchObject({ code: 'RECIPE_INVALID' })
+    const [first] = NETWORK.graph.nodes
+    const single: Model = {
+      ...NETWORK,
+      graph: { ...NETWORK.graph, nodes: first ? [first] : [], outputs: [{ name: 'a' }] },
+    }
+    await expect(build({}, {}, single)).rejects.toThrow('no channel can be removed: channels of "a" stay')
+  })
+
   it('refuses a number of samples where nothing takes gradients', () => {
     const pass = { pass: 'prune-channels', importance: 'l2', gradientSamples: 8, target: { by: 'ratio', ratio: 0.5 } }
     const { error } = Recipe.safeParse({ passes: [pass], runtime: { intraOpThreads: 1 } })
