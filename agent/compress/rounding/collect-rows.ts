@@ -1,7 +1,7 @@
 import { editGraph, type Model, node as makeNode, type Node, type Tensor } from '@edgefit/shared/onnx'
 import { type Random, shuffled } from '@edgefit/shared/stats'
 import { runSamples, type Sampling } from '../calibration/run-samples.ts'
-import { inputReader, type LayerMatrix, outputReader, placesOf, type RowReader } from './layer-matrix.ts'
+import { inputReader, type LayerMatrix, outputReader, placesOf } from './layer-matrix.ts'
 
 /**
  * | name    | shape                   |                                                        |
@@ -57,9 +57,7 @@ export async function collectRows(request: RowRequest, sampling: Sampling, rando
     const targets = new Float32Array(places.length * groups * outputs)
     const read = outputReader(node, matrix, dims, data)
     for (const [row, place] of places.entries()) {
-      read(place, (group, index, value) => {
-        targets[(row * groups + group) * outputs + index] = value
-      })
+      read(place, targets, row * groups * outputs, outputs)
     }
     drawn.push({ dims, places, targets })
   })
@@ -79,15 +77,13 @@ export async function collectRows(request: RowRequest, sampling: Sampling, rando
     const from = drawn[sample]
     if (from === undefined) return
     const shapes = { input: dims, output: from.dims, weights: weights.dims }
-    const read: RowReader = inputReader(node, matrix, shapes, data)
+    const read = inputReader(node, matrix, shapes, data)
     for (const [at, place] of from.places.entries()) {
       const slot = slotOf[row++] ?? -1
       const batch = made[Math.floor(slot / size)]
       if (batch === undefined) continue
       const inBatch = slot % size
-      read(place, (group, index, value) => {
-        batch.inputs[(group * size + inBatch) * inputs + index] = value
-      })
+      read(place, batch.inputs, inBatch * inputs, size * inputs)
       for (let group = 0; group < groups; group++) {
         const start = (at * groups + group) * outputs
         batch.targets.set(from.targets.subarray(start, start + outputs), (group * size + inBatch) * outputs)

@@ -50,18 +50,21 @@ export function forEachWeight({ groups, inputs, outputs, placeOf }: LayerMatrix,
   }
 }
 
-/** Copies a row: `write(group, index)` says where the number goes. */
-export type RowReader = (place: number, write: (group: number, index: number, value: number) => void) => void
+/** Copies the row of a place: that of the first group to `into[at…]`, those of the others `stride` further each. */
+export type RowReader = (place: number, into: Float32Array, at: number, stride: number) => void
 
 /** Reads the layer's output at a place as [groups, outputs]. Places count what is not channels, row-major. */
 export function outputReader(node: Node, matrix: LayerMatrix, dims: readonly number[], data: Float32Array): RowReader {
   const inner = node.opType === 'Conv' ? elementCount(dims.slice(2)) : 1
-  const channels = matrix.groups * matrix.outputs
-  return (place, write) => {
-    const start = Math.floor(place / inner) * channels * inner + (place % inner)
-    for (let channel = 0; channel < channels; channel++) {
-      const group = Math.floor(channel / matrix.outputs)
-      write(group, channel % matrix.outputs, data[start + channel * inner] ?? 0)
+  const { groups, outputs } = matrix
+  const channels = groups * outputs
+  return (place, into, at, stride) => {
+    let from = Math.floor(place / inner) * channels * inner + (place % inner)
+    for (let group = 0; group < groups; group++) {
+      for (let output = 0; output < outputs; output++) {
+        into[at + group * stride + output] = data[from] ?? 0
+        from += inner
+      }
     }
   }
 }
@@ -83,9 +86,7 @@ export function inputReader(
   data: Float32Array,
 ): RowReader {
   if (node.opType !== 'Conv') {
-    return (place, write) => {
-      for (let input = 0; input < inputs; input++) write(0, input, data[place * inputs + input] ?? 0)
-    }
+    return (place, into, at) => into.set(data.subarray(place * inputs, (place + 1) * inputs), at)
   }
   const [large, small, kernel] = [shapes.input, shapes.output, shapes.weights].map((dims) => dims.slice(2))
   const geometry = windowGeometry(node, { large: large ?? [], small: small ?? [], kernel: kernel ?? [] })
@@ -94,15 +95,18 @@ export function inputReader(
   const channelSize = elementCount(geometry.large)
   const channels = shapes.input[1] ?? 1
   const perGroup = channels / groups
-  return (place, write) => {
+  return (place, into, at, stride) => {
     const corner = cornerOf(place % places, geometry)
-    const offsets = taps.map((tap) => offsetOf(tap, corner, geometry))
-    const sample = Math.floor(place / places) * channels * channelSize
-    for (let channel = 0; channel < channels; channel++) {
-      const group = Math.floor(channel / perGroup)
-      const first = (channel % perGroup) * taps.length
-      for (const [tap, offset] of offsets.entries()) {
-        write(group, first + tap, offset < 0 ? 0 : (data[sample + channel * channelSize + offset] ?? 0))
+    const offsets = Int32Array.from(taps, (tap) => offsetOf(tap, corner, geometry))
+    let from = Math.floor(place / places) * channels * channelSize
+    for (let group = 0; group < groups; group++) {
+      let to = at + group * stride
+      for (let channel = 0; channel < perGroup; channel++) {
+        for (let tap = 0; tap < offsets.length; tap++) {
+          const offset = offsets[tap] ?? -1
+          into[to++] = offset < 0 ? 0 : (data[from + offset] ?? 0)
+        }
+        from += channelSize
       }
     }
   }

@@ -91,8 +91,10 @@ const MOST_PRODUCTS = 4e11
 /** Fewer do not get weights to where they stay. */
 const LEAST_ITERATIONS = 200
 
-/** Of what rounding to nearest leaves, on the rows held out: with less gained it may have been chance. */
-const MOST_ERROR = 0.9
+/** So much less error than rounded to nearest on the rows held out: of few rows, less may be chance. */
+function leastGain(rows: number): number {
+  return 2 / rows
+}
 
 /** Or why the layer is rounded to nearest. */
 async function roundingOf(
@@ -136,7 +138,7 @@ async function roundingOf(
       throw named(nodeLabel(node), cause)
     },
   )
-  if (found.errorRatio > MOST_ERROR) return 'nothing else was clearly better on samples held out'
+  if (found.errorRatio > 1 - leastGain(rows.size)) return 'nothing else was clearly better on samples held out'
   const ups = new Uint8Array(count)
   let at = 0
   forEachWeight(matrix, (place) => {

@@ -64,16 +64,17 @@ describe('a layer as products of rows', () => {
     expect(placesOf(matrix, y.dims)).toBe(y.data.length / (groups * outputs))
     for (let place = 0; place < placesOf(matrix, y.dims); place++) {
       const expected = new Float32Array(groups * outputs)
+      const row = new Float32Array(groups * inputs)
+      readOutput(place, expected, 0, outputs)
+      readInput(place, row, 0, inputs)
       const actual = new Float32Array(groups * outputs)
-      readOutput(place, (group, index, value) => {
-        expected[group * outputs + index] = value
-      })
-      readInput(place, (group, index, value) => {
+      for (const [at, value] of row.entries()) {
+        const group = Math.floor(at / inputs)
         for (let output = 0; output < outputs; output++) {
-          const weight = ordered[(group * inputs + index) * outputs + output] ?? 0
+          const weight = ordered[at * outputs + output] ?? 0
           actual[group * outputs + output] = (actual[group * outputs + output] ?? 0) + value * weight
         }
-      })
+      }
       for (const [at, value] of expected.entries()) expect(actual[at]).toBeCloseTo(value, 4)
     }
   })
