@@ -5,7 +5,7 @@ import type { Emitter } from '../autodiff/emitter.ts'
 import { algebra } from '../autodiff/rules/algebra.ts'
 import { emitInto } from './emit-into.ts'
 
-export interface BlockScales {
+interface BlockScales {
   /** Names of positive scales and of their uint8 zero points, one a block. */
   readonly scale: string
   readonly zeroPoint: string

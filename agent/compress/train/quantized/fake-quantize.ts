@@ -21,7 +21,7 @@ export interface WeightsToScale {
   readonly floors: readonly number[]
 }
 
-export interface ScaledWeights {
+interface ScaledWeights {
   /** Name of the scales. */
   readonly scale: string
   /** Name of what is to be divided by them: the weights, held within what the integers can say. */
