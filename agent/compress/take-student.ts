@@ -1,6 +1,6 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { Digest, Pass, TensorSpec } from '@edgefit/shared/model'
-import { asFloat32, describeIo, type Model } from '@edgefit/shared/onnx'
+import { describeIo, elementCount, type Model } from '@edgefit/shared/onnx'
 import type { PassResult } from './pass-report.ts'
 import { scoresOf } from './train/step/build-step.ts'
 
@@ -88,7 +88,7 @@ function sizeNote(source: Model, student: Model): string {
 
 function parametersOf({ graph }: Model): number {
   return [...graph.initializers.values()].reduce(
-    (sum, tensor) => sum + (tensor.dataType === 'FLOAT' ? asFloat32(tensor).length : 0),
+    (sum, { dataType, dims }) => sum + (dataType === 'FLOAT' ? elementCount(dims) : 0),
     0,
   )
 }
