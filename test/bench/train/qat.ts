@@ -2,7 +2,6 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Recipe } from '@edgefit/shared/model'
-import { percent } from '../prune-shop.ts'
 import { markdownTable } from '../ptq-tables.ts'
 import { createFitter, type Fitter, inFolder, RUNTIME } from './fitted.ts'
 import { type TrainSubject, trainSubjects } from './subjects.ts'
@@ -26,7 +25,7 @@ const HOW: Readonly<Record<Column, string>> = {
   PTQ: 'calibrated',
   repaired: 'and repaired',
   trained: 'trained, scales from weights',
-  learned: 'trained, scales and ranges learned',
+  learned: 'trained, scales learned as well',
   both: 'equalized, then so trained',
 }
 
@@ -166,13 +165,13 @@ const AGREEMENT = /scores ([\d.]+) points (less|more)/
 
 function tableOf(rows: readonly Row[]): string {
   return markdownTable(
-    ['model', 'weights', 'how', 'fp32', 'top-1', 'points', 'trained graph over exported', 'minutes'],
+    ['model', 'weights', 'how', 'fp32, %', 'top-1, %', 'points', 'trained graph over exported', 'minutes'],
     rows.map(({ subject, format, column, fp32, top1, disagreement, elapsedMs }) => [
       subject,
       format,
       HOW[column],
-      percent(fp32),
-      percent(top1),
+      (100 * fp32).toFixed(2),
+      (100 * top1).toFixed(2),
       (100 * (top1 - fp32)).toFixed(2),
       disagreement,
       (elapsedMs / 60_000).toFixed(1),

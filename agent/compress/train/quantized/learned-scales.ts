@@ -13,7 +13,6 @@ import { leastErrorScales } from './starting-scales.ts'
 const LEAST_SHARE = 1 / 64
 
 export interface LearnedScales {
-  /** For weights that `learns` is true for. */
   readonly write: ScaleWriter
   readonly trainable: readonly TrainableWeight[]
   /** The scales by {@link weightsKey}, and the weights that need no larger ones: both are to be exported. */
