@@ -40,13 +40,13 @@ export function tiledConvolution(
 
   const tall = times(intoTiles(correlation, rows, 0), x, [height, width * batch * channels])
   const tiles = times(intoTiles(correlation, columns, 1), tall, [lengthOf(rows), width, batch * channels])
-  const turned = emit.add('Transpose', [emit.reshape(weights, [filters, channels, taps])], {
-    perm: intsValue([2, 1, 0]),
-  })
-  const kernels = times(kronecker(rows.kernel, columns.kernel), turned, [1, taps, channels * filters])
+  const turned = emit.add('Transpose', [emit.reshape(weights, [filters * channels, taps])], { perm: intsValue([1, 0]) })
+  const kernels = times(kronecker(rows.kernel, columns.kernel), turned, [1, taps, filters * channels])
   const products = emit.add('MatMul', [
     emit.reshape(tiles, [rows.products, rows.tiles, columns.products, columns.tiles * batch, channels]),
-    emit.reshape(kernels, [rows.products, 1, columns.products, channels, filters]),
+    emit.add('Transpose', [emit.reshape(kernels, [rows.products, 1, columns.products, filters, channels])], {
+      perm: intsValue([0, 1, 2, 4, 3]),
+    }),
   ])
   const flat = times(outOfTiles(correlation, columns, 1), products, [
     lengthOf(rows),

@@ -1,4 +1,4 @@
-import { floatAttribute, intAttribute, intsValue, intValue } from '@edgefit/shared/onnx'
+import { floatAttribute, intAttribute, intsAttribute, intsValue, intValue, type Node } from '@edgefit/shared/onnx'
 import type { Emitter } from '../emitter.ts'
 import type { GradientRequest, GradientRules } from '../gradient-rule.ts'
 import { algebra } from './algebra.ts'
@@ -24,7 +24,7 @@ function gemm({ node, outputGradients: [g = ''], wanted, shapeOf, emit }: Gradie
 }
 
 /** Vectors count as a row on the left and a column on the right; leading axes broadcast. */
-function matmul({ node, outputGradients: [given = ''], wanted, shapeOf, emit }: GradientRequest) {
+function matmul({ node, outputGradients: [given = ''], wanted, shapeOf, producer, emit }: GradientRequest) {
   const [a = '', b = ''] = node.inputs
   const [shapeA, shapeB] = [shapeOf(a), shapeOf(b)]
   const rows = shapeA.length === 1 ? [1, ...shapeA] : shapeA
@@ -41,8 +41,17 @@ function matmul({ node, outputGradients: [given = ''], wanted, shapeOf, emit }: 
     return shaped(sum, rows, shapeA)
   }
   const byB = () => {
-    const each = emit.add('MatMul', [transposed(emit, shaped(a, shapeA, rows), rows.length), g])
-    return sumToShape(emit, each, [...full.slice(0, -2), columns.at(-2) ?? 1, columns.at(-1) ?? 1], columns)
+    const left = shaped(a, shapeA, rows)
+    const [inner = 1, outer = 1] = columns.slice(-2)
+    const batch = columns.slice(0, -2)
+    if (!isTurned(producer(b), columns.length)) {
+      const each = emit.add('MatMul', [transposed(emit, left, rows.length), g])
+      return sumToShape(emit, each, [...full.slice(0, -2), inner, outer], columns)
+    }
+    // Turned back by the rule of what turned b, and so never turned at all.
+    const each = emit.add('MatMul', [transposed(emit, g, full.length), left])
+    const sum = sumToShape(emit, each, [...full.slice(0, -2), outer, inner], [...batch, outer, inner])
+    return transposed(emit, sum, columns.length)
   }
   return [wanted[0] ? byA() : undefined, wanted[1] ? byB() : undefined]
 }
@@ -96,6 +105,13 @@ function product(emit: Emitter, { left, transLeft, right, transRight, alpha = 1 
 function transposed(emit: Emitter, value: string, rank: number): string {
   const axes = Array.from({ length: rank }, (_, axis) => axis)
   return emit.add('Transpose', [value], { perm: intsValue([...axes.slice(0, -2), rank - 1, rank - 2]) })
+}
+
+/** Whether it swaps the last two of `rank` axes and nothing else. */
+function isTurned(producer: Node | undefined, rank: number): boolean {
+  if (producer?.opType !== 'Transpose' || producer.domain !== '') return false
+  const axes = Array.from({ length: rank }, (_, axis) => axis)
+  return intsAttribute(producer, 'perm', []).join() === [...axes.slice(0, -2), rank - 1, rank - 2].join()
 }
 
 function broadcastBatch(a: readonly number[], b: readonly number[]): readonly number[] {

@@ -1,4 +1,4 @@
-import { floatValue, intValue } from '@edgefit/shared/onnx'
+import { floatValue, intsValue, intValue } from '@edgefit/shared/onnx'
 import { describe, it } from 'vitest'
 import { op } from '../../../support/graphs.ts'
 import { expectGradients } from '../../support/finite-difference.ts'
@@ -22,6 +22,21 @@ const products: readonly (readonly [string, number[], number[]])[] = [
 describe('MatMul of', () => {
   it.each(products)('%s', async (_, a, b) => {
     await expectGradients({ nodes: [op('MatMul', 'a b -> y')], inputs: { a, b } })
+  })
+})
+
+const turned: readonly (readonly [string, number[], number[], number[]])[] = [
+  ['a batch', [2, 3, 4], [2, 5, 4], [0, 2, 1]],
+  ['a stretched batch', [2, 3, 2, 3], [2, 1, 4, 3], [0, 1, 3, 2]],
+  ['a batch for one matrix', [3, 4], [2, 5, 4], [0, 2, 1]],
+  ['other axes than the last', [2, 3, 4], [4, 2, 5], [1, 0, 2]],
+]
+
+describe('MatMul with a transposed right:', () => {
+  it.each(turned)('%s', async (_, a, c, perm) => {
+    const nodes = [op('Transpose', 'c -> b', { perm: intsValue(perm) }), op('MatMul', 'a b -> y')]
+
+    await expectGradients({ nodes, inputs: { a, c } })
   })
 })
 
