@@ -11,9 +11,9 @@ import { randomValues } from './support/graphs.ts'
 import { type GraphPlan, graphOf, graphPlans, inputDims } from './support/random-graph.ts'
 import { executedGraph, float32, openSession, relativeError, run } from './support/runtime.ts'
 import { sqnr } from './support/sqnr.ts'
+import { INT8_WEIGHTS, LESS_DB } from './support/weight-bits.ts'
 
 const RUNS = 40
-const WEIGHTS = { type: 'int8', perChannel: true }
 const CALIBRATION = { method: 'minmax', samples: 2 }
 
 function feedsOf(plan: GraphPlan, at = 0): Readonly<Record<string, FeedTensor>> {
@@ -83,22 +83,23 @@ describe('of random graphs,', { timeout: 120_000 }, () => {
     })
   })
 
+  // Limits in dB are what the worst of 250 graphs gave, and 1 to 3 less.
   it.each<readonly [string, number, readonly object[]]>([
     [
       'quantize-static',
-      8,
-      [{ pass: 'quantize-static', activations: { type: 'uint8' }, weights: WEIGHTS, calibration: CALIBRATION }],
+      24 - LESS_DB,
+      [{ pass: 'quantize-static', activations: { type: 'uint8' }, weights: INT8_WEIGHTS, calibration: CALIBRATION }],
     ],
     [
       'quantize-static, int8',
-      8,
-      [{ pass: 'quantize-static', activations: { type: 'int8' }, weights: WEIGHTS, calibration: CALIBRATION }],
+      24 - LESS_DB,
+      [{ pass: 'quantize-static', activations: { type: 'int8' }, weights: INT8_WEIGHTS, calibration: CALIBRATION }],
     ],
-    ['quantize-dynamic', 12, [{ pass: 'quantize-dynamic', weights: WEIGHTS }]],
-    ['quantize-weights', 20, [{ pass: 'quantize-weights', bits: 8 }]],
-    ['quantize-weights, dequantize', 3, [{ pass: 'quantize-weights', bits: 4, form: 'dequantize', blockSize: 16 }]],
-    ['to-float16', 40, [{ pass: 'to-float16' }]],
-    ['to-float16, computing', 35, [{ pass: 'to-float16', compute: 'float16' }]],
+    ['quantize-dynamic', 33 - LESS_DB, [{ pass: 'quantize-dynamic', weights: INT8_WEIGHTS }]],
+    ['quantize-weights', 34, [{ pass: 'quantize-weights', bits: 8 }]],
+    ['quantize-weights, dequantize', 11, [{ pass: 'quantize-weights', bits: 4, form: 'dequantize', blockSize: 16 }]],
+    ['to-float16', 60, [{ pass: 'to-float16' }]],
+    ['to-float16, computing', 57, [{ pass: 'to-float16', compute: 'float16' }]],
   ])('%s loses little and can be verified', async (name, db, passes) => {
     await holdsFor(async (plan) => {
       // On x64 onnxruntime 1.30 refuses some int8 activations of opset 21: it makes them uint8 and leaves the declared type.
@@ -129,7 +130,7 @@ describe('of random graphs,', { timeout: 120_000 }, () => {
     await holdsFor(async (plan) => {
       const source = graphOf(plan)
       const { model } = await build(source, plan, { pass: 'prune-weights', target: { by: 'sparsity', sparsity: 0.5 } })
-      for (const found of await compared(source, model, plan, sqnr)) expect(found).toBeGreaterThan(-10)
+      for (const found of await compared(source, model, plan, sqnr)) expect(found).toBeGreaterThan(0)
     })
   })
 
@@ -148,12 +149,12 @@ describe('of random graphs,', { timeout: 120_000 }, () => {
       const quantize = {
         pass: 'quantize-static',
         activations: { type: 'uint8' },
-        weights: WEIGHTS,
+        weights: INT8_WEIGHTS,
         calibration: CALIBRATION,
       }
       const built = await builtOrRefused(source, plan, ...prepare.map((pass) => ({ pass })), quantize)
       if (built === undefined) return
-      for (const found of await compared(source, built.model, plan, sqnr)) expect(found).toBeGreaterThan(8)
+      for (const found of await compared(source, built.model, plan, sqnr)) expect(found).toBeGreaterThan(24 - LESS_DB)
     })
   })
 })
