@@ -118,6 +118,7 @@ describe('a child process', () => {
 
   it.each([
     ['forward', 'came to its end'],
+    ['forward in words', 'came to its end'],
     ['nowhere', 'no progress for 2 s'],
   ])('may build for as long as it comes forward: %s', async (sourcePath, message) => {
     const recipe: Recipe = {

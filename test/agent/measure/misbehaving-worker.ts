@@ -60,7 +60,7 @@ const handlers: JobHandlers = {
     for (let step = 0; step < 15; step += 1) {
       // Within one stage few reports are sent.
       if (sourcePath === 'forward') report(step % 2 === 0 ? 'loading' : 'building', step / 15)
-      else report('building', 0.5)
+      else report('building', 0.5, sourcePath === 'forward in words' ? `at ${step} of 15` : undefined)
       await sleep(200)
     }
     throw new EdgefitError('came to its end', { code: 'PASS_FAILED' })
