@@ -83,15 +83,18 @@ describe.each([true, false])('quantization-aware training, scales per channel: %
     expectClose(await scoresOf(trainee.model), await scoresOf(exported(new Map())))
   })
 
-  it('sees learned scales and ranges as they will be exported', async () => {
-    const model = await untrainedModel()
-    const ranges = await calibrated(model)
-    const { trainee, exported } = quantizationAware(model, options, ranges, LEARNED)
-    const changes = moved(trainee, new Set(model.graph.initializers.keys()))
-    expect(changes.size).toBeGreaterThan(5)
-    expectClose(await scoresOf(withWeights(trainee.model, changes)), await scoresOf(exported(changes)))
-    expect(await scoresOf(exported(changes))).not.toEqual(await scoresOf(exported(new Map())))
-  })
+  it.each(['uint8', 'int8'] as const)(
+    'sees learned scales and %s ranges as they will be exported',
+    async (activations) => {
+      const model = await untrainedModel()
+      const ranges = await calibrated(model)
+      const { trainee, exported } = quantizationAware(model, { ...options, activations }, ranges, LEARNED)
+      const changes = moved(trainee, new Set(model.graph.initializers.keys()))
+      expect(changes.size).toBeGreaterThan(5)
+      expectClose(await scoresOf(withWeights(trainee.model, changes)), await scoresOf(exported(changes)))
+      expect(await scoresOf(exported(changes))).not.toEqual(await scoresOf(exported(new Map())))
+    },
+  )
 
   it('learns through the rounding, and what it reports is what the exported model scores', async () => {
     const model = await untrainedModel()
