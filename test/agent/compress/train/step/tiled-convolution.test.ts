@@ -15,13 +15,17 @@ import {
   type Correlation,
   correlationOf,
 } from '../../../../../agent/compress/train/autodiff/rules/convolution-geometry.ts'
+import { withBatch } from '../../../../../agent/compress/train/step/batch-size.ts'
 import { layOutForProducts } from '../../../../../agent/compress/train/step/layout-for-products.ts'
 import { BATCH_MAJOR, moved, PLACE_MAJOR } from '../../../../../agent/compress/train/step/layouts.ts'
 import { axisAlgorithms } from '../../../../../agent/compress/train/step/minimal-products.ts'
 import { bestTiling, tiledConvolution } from '../../../../../agent/compress/train/step/tiled-convolution.ts'
 import { modelOf, op, randomTensor, randomValues } from '../../support/graphs.ts'
+import { batchOf, demoModel, fashionMnist } from '../../support/real-models.ts'
 import { openSession } from '../../support/runtime.ts'
 import { gradientModel } from '../support/gradient-model.ts'
+
+const BATCH = 16
 
 interface Case {
   readonly name: string
@@ -82,6 +86,42 @@ describe('a convolution in tiles', () => {
     }
   })
 })
+
+describe('a real network with convolutions in tiles', () => {
+  it('has the gradients that it has without', async () => {
+    const forward = withBatch(demoModel('fashion-resnet14'), BATCH)
+    const images = fashionMnist()
+    const targets = [...forward.graph.initializers.values()]
+      .filter(({ dims }) => dims.length === 4)
+      .map(({ name }) => name)
+    const tiled = layOutForProducts(forward)
+    const count = (model: Model): number => operatorHistogram(model).get('Conv') ?? 0
+    expect(count(tiled)).toBeLessThanOrEqual(count(forward) - 6)
+
+    const gradients = async (model: Model) => {
+      const seeds = model.graph.outputs.map(({ name }) => name)
+      const derived = gradientModel(model, { seeds, targets })
+      const feeds = {
+        ...batchOf(images, 0, BATCH),
+        ...Object.fromEntries(seeds.map((name) => [`seed/${name}`, feed([BATCH, 10], 5)])),
+      }
+      return { ...derived, values: await runOn(derived.model, feeds) }
+    }
+    const [expected, actual] = [await gradients(forward), await gradients(tiled)]
+
+    expect([...actual.gradients.keys()]).toEqual(targets)
+    for (const [at, target] of targets.entries()) {
+      const [left, right] = [actual, expected].map(({ values }) => Array.from(values[at]?.data ?? [Number.NaN], Number))
+      expect(distance(left ?? [], right ?? []), target).toBeLessThan(1e-3)
+    }
+  })
+})
+
+/** Of two vectors, relative to the length of the second. A number near a kink may fall to either side of it. */
+function distance(left: readonly number[], right: readonly number[]): number {
+  const length = (vector: readonly number[]): number => Math.sqrt(vector.reduce((sum, value) => sum + value ** 2, 0))
+  return length(left.map((value, at) => value - (right[at] ?? Number.NaN))) / length(right)
+}
 
 describe('the best tiling', () => {
   const three = pads(1, 1, 1, 1)
