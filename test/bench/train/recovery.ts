@@ -44,7 +44,7 @@ const MOBILENET = {
   '/15/f/f.0/Conv_output_0': 0.6,
   '/16/Conv_output_0': 0.5,
 }
-const DS_CNN = { conv_1: 0.25, conv_5: 0.25, conv_9: 0.25, conv_13: 0.25, conv_17: 0.5 }
+const DS_CNN = ['conv_1', 'conv_5', 'conv_9', 'conv_13', 'conv_17']
 
 const RECOVERIES: Readonly<Record<string, Recovery>> = {
   fashion_resnet14: {
@@ -62,7 +62,7 @@ const RECOVERIES: Readonly<Record<string, Recovery>> = {
     rounds: [
       {
         prune: (amount) => [byRatio(MOBILENET, amount, 16, 'l2'), { pass: 'estimate-batch-norm', samples: 300 }, FOLD],
-        training: { updates: 800, learningRate: 1e-3 },
+        training: { updates: 2600, learningRate: 1.5e-3 },
       },
     ],
     distillation: { temperature: 2, mixing: 0.9 },
@@ -71,8 +71,12 @@ const RECOVERIES: Readonly<Record<string, Recovery>> = {
     latency: 0.7,
     rounds: [
       {
-        prune: (amount) => [FOLD, byRatio(DS_CNN, amount, 16, 'taylor')],
-        training: { updates: 1500, learningRate: 1e-3 },
+        prune: (amount) => [FOLD, byRatio(alike(DS_CNN, 0.125), amount, 8, 'taylor')],
+        training: { updates: 500, learningRate: 1e-3 },
+      },
+      {
+        prune: (amount) => [byRatio({ ...alike(DS_CNN, 0.14), conv_17: 0.43 }, amount, 8, 'taylor')],
+        training: { updates: 2000, learningRate: 2e-3 },
       },
     ],
     distillation: { temperature: 4, mixing: 1 },
@@ -85,7 +89,7 @@ const RECOVERIES: Readonly<Record<string, Recovery>> = {
           FOLD,
           { pass: 'prune-channels', target: { by: 'saved-share', savedShare: Math.min(0.9, 0.38 * amount) } },
         ],
-        training: { updates: 400, learningRate: 1e-3 },
+        training: { updates: 300, learningRate: 1e-3 },
       },
     ],
     distillation: { temperature: 2, mixing: 0.9 },
@@ -170,7 +174,14 @@ async function onlyUsed(subject: TrainSubject, { passes }: Recipe) {
 }
 
 function expansions(blocks: readonly number[], ratio: number): Record<string, number> {
-  return Object.fromEntries(blocks.map((block) => [`/${block}/f/f.0/Conv_output_0`, ratio]))
+  return alike(
+    blocks.map((block) => `/${block}/f/f.0/Conv_output_0`),
+    ratio,
+  )
+}
+
+function alike(values: readonly string[], ratio: number): Record<string, number> {
+  return Object.fromEntries(values.map((value) => [value, ratio]))
 }
 
 function byRatio(ratios: Readonly<Record<string, number>>, amount: number, alignTo: number, importance: string) {
