@@ -22,7 +22,7 @@ export interface Rows {
   readonly heldOut: RowBatch
 }
 
-export interface RowRequest {
+interface RowRequest {
   readonly node: Node
   readonly weights: Tensor
   readonly matrix: LayerMatrix

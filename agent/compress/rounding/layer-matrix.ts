@@ -51,7 +51,7 @@ export function forEachWeight({ groups, inputs, outputs, placeOf }: LayerMatrix,
 }
 
 /** Copies the row of a place: that of the first group to `into[at…]`, those of the others `stride` further each. */
-export type RowReader = (place: number, into: Float32Array, at: number, stride: number) => void
+type RowReader = (place: number, into: Float32Array, at: number, stride: number) => void
 
 /** Reads the layer's output at a place as [groups, outputs]. Places count what is not channels, row-major. */
 export function outputReader(node: Node, matrix: LayerMatrix, dims: readonly number[], data: Float32Array): RowReader {

@@ -30,12 +30,12 @@ export interface Roundable {
   inputOf(quantized: Model, layer: RoundableLayer): string
 }
 
-export interface AdaptiveRounding extends RoundingSettings {
+interface AdaptiveRounding extends RoundingSettings {
   /** Of the rows that are drawn. */
   readonly seed: number
 }
 
-export interface FoundRoundings {
+interface FoundRoundings {
   /** Of the layers that gain by it. */
   readonly roundings: Roundings
   /** What is rounded to nearest, and why. */

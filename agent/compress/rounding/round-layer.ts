@@ -29,7 +29,7 @@ interface RoundLayerPorts {
   readonly signal: AbortSignal
 }
 
-export interface RoundedLayer {
+interface RoundedLayer {
   /** Of [groups, inputs, outputs]: whether the weight is rounded up. */
   readonly isUp: (index: number) => boolean
   /** Squared error on the rows held out, over that of the weights rounded to nearest. */
