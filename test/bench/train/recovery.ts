@@ -75,7 +75,7 @@ const RECOVERIES: Readonly<Record<string, Recovery>> = {
         training: { updates: 500, learningRate: 1e-3 },
       },
       {
-        prune: (amount) => [byRatio({ ...alike(DS_CNN, 0.14), conv_17: 0.43 }, amount, 8, 'taylor')],
+        prune: (amount) => [byRatio({ ...alike(DS_CNN, 0.15), conv_17: 0.43 }, amount, 8, 'taylor')],
         training: { updates: 2000, learningRate: 2e-3 },
       },
     ],
