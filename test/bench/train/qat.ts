@@ -86,7 +86,7 @@ const NET_TRAINING = {
   evaluateEvery: 50,
 }
 /** From where repair has brought a model, there is less to learn. */
-const SHORTER = { learningRate: 3e-4, updates: 200 }
+const SHORTER = { learningRate: 1e-4, updates: 150 }
 const TEXT_TRAINING = { ...NET_TRAINING, learningRate: 3e-4, updates: 200 }
 
 const CASES: readonly Case[] = [
