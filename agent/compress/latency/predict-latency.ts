@@ -6,7 +6,7 @@ interface MissingOperator {
 }
 
 /** Operators of one key, which all take the same time. */
-export interface OperatorShare {
+interface OperatorShare {
   readonly key: string
   readonly count: number
   /** Of all of them together. */

@@ -17,7 +17,7 @@ import { LOCK_PATH } from '../ptq-workshop.ts'
 import type { TrainSubject } from './subjects.ts'
 
 export const RUNTIME: RuntimeSettings = { intraOpThreads: 1, allowSpinning: false, memoryArena: true }
-export const TASK: Task = { kind: 'classification' }
+const TASK: Task = { kind: 'classification' }
 /** Without a word from the child; waiting for others to have measured counts. */
 const TIMEOUT_MS = 30 * 60_000
 const EFFORT = { minDurationMs: 3000, minQueries: 64, maxQueries: 100_000, maxDurationMs: 20_000 }

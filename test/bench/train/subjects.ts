@@ -9,7 +9,7 @@ import type { SplitSpec } from '@edgefit/shared/model'
 import { fashionMnist, intents, keywords, type Samples, sharedPath } from '../../agent/compress/support/real-models.ts'
 
 /** A dataset on disk, and how it is divided. */
-export interface Division {
+interface Division {
   readonly datasetDir: string
   readonly split: SplitSpec
 }
