@@ -52,7 +52,7 @@ const RECOVERIES: Readonly<Record<string, Recovery>> = {
     rounds: [
       {
         prune: (amount) => [FOLD, byRatio(RESNET, amount, 16, 'taylor')],
-        training: { updates: 700, learningRate: 1e-3 },
+        training: { updates: 1500, learningRate: 1e-3 },
       },
     ],
     distillation: { temperature: 2, mixing: 0.9 },
