@@ -89,7 +89,7 @@ const RECOVERIES: Readonly<Record<string, Recovery>> = {
           FOLD,
           { pass: 'prune-channels', target: { by: 'saved-share', savedShare: Math.min(0.9, 0.38 * amount) } },
         ],
-        training: { updates: 300, learningRate: 1e-3 },
+        training: { updates: 1500, learningRate: 1e-3 },
       },
     ],
     distillation: { temperature: 2, mixing: 0.9 },
