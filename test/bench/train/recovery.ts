@@ -76,7 +76,7 @@ const RECOVERIES: Readonly<Record<string, Recovery>> = {
       },
       {
         prune: (amount) => [byRatio({ ...alike(DS_CNN, 0.15), conv_17: 0.43 }, amount, 8, 'taylor')],
-        training: { updates: 6000, learningRate: 2e-3 },
+        training: { updates: 2000, learningRate: 2e-3 },
       },
     ],
     distillation: { temperature: 4, mixing: 1 },
