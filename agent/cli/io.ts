@@ -1,3 +1,4 @@
+import type { JobProgress } from '../measure/jobs.ts'
 import { createProgress, type Progress } from './progress.ts'
 
 /** What a verb needs of the world around the process. */
@@ -19,4 +20,11 @@ export function printResult(io: CliIo, json: boolean, value: unknown, text: () =
 
 export function progressOf(io: CliIo, json: boolean): Progress {
   return createProgress(io.stderr, json, io.monotonicNow)
+}
+
+/** Shows how much of a job is done, where it says so. */
+export function jobShares(progress: Progress): (job: JobProgress) => void {
+  return ({ fraction }) => {
+    if (fraction !== null) progress.share(fraction)
+  }
 }

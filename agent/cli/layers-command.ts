@@ -1,11 +1,10 @@
-import { Command, Option } from 'commander'
-import type { JobProgress } from '../measure/jobs.ts'
+import { Command } from 'commander'
 import { openBox } from './box.ts'
 import { readRecipe, requireFile } from './files.ts'
 import { formatLayers } from './format-layers.ts'
-import { type CliIo, printResult, progressOf } from './io.ts'
+import { type CliIo, jobShares, printResult, progressOf } from './io.ts'
 import { rankedLayers } from './layers.ts'
-import { addLimitOptions, integerIn, type LimitOptions } from './options.ts'
+import { addLimitOptions, type LimitOptions, seedOption } from './options.ts'
 import { addTaskOptions, type TaskOptions, taskOf } from './task-option.ts'
 
 interface LayersFlags extends LimitOptions, TaskOptions {
@@ -21,7 +20,7 @@ export function layersCommand(io: CliIo): Command {
     .argument('<model>', 'an fp32 ONNX file')
     .requiredOption('--data <file>', 'dataset (.npz)')
     .option('--recipe <file>', 'rank by its pass that quantizes layer by layer; absent: static int8, minmax')
-    .addOption(new Option('--seed <n>', 'seed of the dataset split').argParser(integerIn(0, 2 ** 31 - 1)).default(0))
+    .addOption(seedOption())
     .option('--json', 'print recipe and layers as JSON')
     .addHelpText('after', '\nExample:\n  edgefit-agent layers model.onnx --data data.npz')
     .action(async (modelPath: string, flags: LayersFlags) => {
@@ -34,10 +33,14 @@ export function layersCommand(io: CliIo): Command {
       const box = await openBox(flags)
       const profile = await box.profile(io.signal)
       const { now, monotonicNow } = io
-      const onProgress = ({ fraction }: JobProgress): void => {
-        if (fraction !== null) progress.share(fraction)
+      const ports = {
+        runner: box.runner,
+        profile,
+        now,
+        monotonicNow,
+        onStep: progress.step,
+        onProgress: jobShares(progress),
       }
-      const ports = { runner: box.runner, profile, now, monotonicNow, onStep: progress.step, onProgress }
       const ranking = await rankedLayers(options, ports, io.signal)
       progress.done()
       printResult(io, flags.json ?? false, ranking, () => formatLayers(ranking))

@@ -13,7 +13,7 @@ import { type CliIo, printResult, progressOf } from './io.ts'
 import { layersCommand } from './layers-command.ts'
 import { operatorsCommand } from './operators-command.ts'
 import { type OptimizePorts, optimize, RESULT_FILES } from './optimize.ts'
-import { addLimitOptions, integerIn, type LimitOptions, numberIn } from './options.ts'
+import { addLimitOptions, integerIn, type LimitOptions, numberIn, seedOption } from './options.ts'
 import type { Progress } from './progress.ts'
 import { addTaskOptions, type TaskOptions, taskOf } from './task-option.ts'
 
@@ -80,7 +80,7 @@ function optimizeCommand(io: CliIo): Command {
         .argParser(integerIn(1, 604_800))
         .default(600),
     )
-    .addOption(new Option('--seed <n>', 'seed of the dataset split').argParser(integerIn(0, 2 ** 31 - 1)).default(0))
+    .addOption(seedOption())
     .option('--json', 'print the report as JSON')
     .addHelpText(
       'after',
@@ -128,7 +128,7 @@ function benchCommand(io: CliIo): Command {
     .description('measure one ONNX file on this box as it is')
     .argument('<model>', 'an ONNX file')
     .requiredOption('--data <file>', 'dataset (.npz)')
-    .addOption(new Option('--seed <n>', 'seed of the dataset split').argParser(integerIn(0, 2 ** 31 - 1)).default(0))
+    .addOption(seedOption())
     .option('--json', 'print the measurement as JSON')
     .addHelpText('after', '\nExample:\n  edgefit-agent bench model.onnx --data data.npz --max-threads 1')
     .action(

@@ -1,10 +1,9 @@
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import type { JobProgress } from '../measure/jobs.ts'
 import { openBox } from './box.ts'
 import { cacheDir, requireFile } from './files.ts'
 import { formatOperators } from './format-operators.ts'
-import { type CliIo, printResult, progressOf } from './io.ts'
+import { type CliIo, jobShares, printResult, progressOf } from './io.ts'
 import { timedOperators } from './operators.ts'
 import { addLimitOptions, type LimitOptions } from './options.ts'
 
@@ -40,9 +39,7 @@ export function operatorsCommand(io: CliIo): Command {
           runner: box.runner,
           hardwareClass,
           latencyDir: join(cacheDir(), 'latency'),
-          onProgress: ({ fraction }: JobProgress) => {
-            if (fraction !== null) progress.share(fraction)
-          },
+          onProgress: jobShares(progress),
         },
         io.signal,
       )

@@ -30,6 +30,11 @@ export function addLimitOptions(command: Command): Command {
     )
 }
 
+/** The split of a dataset, and so what a run gives, goes by it. */
+export function seedOption(): Option {
+  return new Option('--seed <n>', 'seed of the dataset split').argParser(integerIn(0, 2 ** 31 - 1)).default(0)
+}
+
 export function integerIn(min: number, max: number): (text: string) => number {
   return (text) => {
     const value = Number(text)

@@ -1,6 +1,6 @@
-import { EdgefitError } from '@edgefit/shared'
 import { editGraph, type Model, node } from '@edgefit/shared/onnx'
 import { runSamples, type Sampling } from '../calibration/run-samples.ts'
+import { notFinite } from '../not-finite.ts'
 import { addChannelStatistic } from '../repair/channel-statistics.ts'
 
 /** A value whose axis 1 counts channels. */
@@ -77,11 +77,4 @@ function merge(into: Merged, { count, mean, variance }: { count: number; mean: n
 
 function numbersOf(data: Iterable<number | bigint> | undefined): number[] {
   return Array.from(data ?? [], Number)
-}
-
-function notFinite(value: string, sample: number): EdgefitError {
-  return new EdgefitError(
-    `sample ${sample} gives values that are not finite at "${value}"; check the sample, and the model on it`,
-    { code: 'PASS_FAILED', details: { value, sample } },
-  )
 }

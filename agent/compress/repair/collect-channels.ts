@@ -1,6 +1,6 @@
-import { EdgefitError } from '@edgefit/shared'
 import { editGraph, type Model } from '@edgefit/shared/onnx'
 import { runSamples, type Sampling } from '../calibration/run-samples.ts'
+import { notFinite } from '../not-finite.ts'
 import { addChannelStatistic, type ChannelStatistic } from './channel-statistics.ts'
 
 export interface ChannelRequest {
@@ -46,11 +46,4 @@ export async function collectChannels(
     onSample?.(sample + 1)
   })
   return added.map(({ found }) => found)
-}
-
-function notFinite(value: string, sample: number): EdgefitError {
-  return new EdgefitError(
-    `sample ${sample} gives values that are not finite at "${value}"; check the sample, and the model on it`,
-    { code: 'PASS_FAILED', details: { value, sample } },
-  )
 }

@@ -29,6 +29,15 @@ export async function fashionDataset(directory: string, count: number, { labelle
   )
 }
 
+/** The breast cancer table as a dataset. */
+export function breastCancerDataset(directory: string): Promise<string> {
+  const { input, labels, count } = breastCancerTable()
+  return unpackedDataset(directory, 'table', [
+    { name: 'input', dtype: 'float32', shape: [count, 30], data: input },
+    { name: 'labels', dtype: 'int64', shape: [count], data: labels },
+  ])
+}
+
 /** The breast cancer table: 30 features a row, label 1 for benign. */
 export function breastCancerTable(): {
   readonly input: Float32Array

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { createChildRunner } from '../../../agent/measure/child.ts'
 import type { JobOf } from '../../../agent/measure/jobs.ts'
 import type { JobRunner } from '../../../agent/measure/runner.ts'
-import { breastCancer, breastCancerTable, unpackedDataset } from './datasets.ts'
+import { breastCancer, breastCancerDataset } from './datasets.ts'
 
 vi.setConfig({ testTimeout: 90_000, hookTimeout: 90_000 })
 
@@ -21,11 +21,7 @@ let datasetDir: string
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'edgefit-gradients-'))
   runner = await createChildRunner({ lockPath: join(directory, 'lock') })
-  const { input, labels, count } = breastCancerTable()
-  datasetDir = await unpackedDataset(directory, 'table', [
-    { name: 'input', dtype: 'float32', shape: [count, 30], data: input },
-    { name: 'labels', dtype: 'int64', shape: [count], data: labels },
-  ])
+  datasetDir = await breastCancerDataset(directory)
 })
 afterAll(() => rmSync(directory, { recursive: true, force: true }))
 

@@ -1,5 +1,4 @@
 /** Trains a part of a network with the runtime, on command: as many steps as a line says. */
-import { createInterface } from 'node:readline'
 import type { Training } from '@edgefit/shared/model'
 import { asFloat32, loadModel } from '@edgefit/shared/onnx'
 import { simplify } from '../../../agent/compress/simplify.ts'
@@ -7,6 +6,7 @@ import { type Numbers, openStep } from '../../../agent/compress/train/run-step.t
 import { buildStep } from '../../../agent/compress/train/step/build-step.ts'
 import { trainableWeights } from '../../../agent/compress/train/trainable.ts'
 import { openSession } from '../../../agent/measure/ort-session.ts'
+import { answerTurns } from './turns.ts'
 
 const [modelPath = '', training = '{}'] = process.argv.slice(2)
 const plan: Training = JSON.parse(training)
@@ -35,23 +35,12 @@ let carried: Numbers = new Map(
 )
 const batch = Array.from({ length: plan.batch }, (_, at) => at)
 
-const peakMib = (): number => process.resourceUsage().maxRSS / 1024
-console.log(JSON.stringify({ peakMib: peakMib() }))
-for await (const line of createInterface({ input: process.stdin })) {
-  const wallMs: number[] = []
-  const cpuMs: number[] = []
-  let loss = Number.NaN
-  for (let left = Number(line); left > 0; left--) {
-    const used = process.cpuUsage()
-    const started = performance.now()
-    // At no rate: what is timed does not depend on where training is.
-    const updated = await runner.update(carried, [batch], { updateOfOptimizer: 1, rate: 0 })
-    wallMs.push(performance.now() - started)
-    const { user, system } = process.cpuUsage(used)
-    cpuMs.push((user + system) / 1000)
-    carried = updated.carried
-    loss = updated.loss
-  }
-  console.log(JSON.stringify({ wallMs, cpuMs, loss, peakMib: peakMib() }))
+/** At no rate: what is timed does not depend on where training is. */
+async function update(): Promise<number> {
+  const updated = await runner.update(carried, [batch], { updateOfOptimizer: 1, rate: 0 })
+  carried = updated.carried
+  return updated.loss
 }
+
+await answerTurns(update)
 await runner.release()

@@ -1,7 +1,6 @@
 /** Trains the network of a job folder with the runtime, on command: the counterpart of `peers/train_step.py`. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { encodeModel, loadModel } from '@edgefit/shared/onnx'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { buildStep, LOSS_OUTPUT } from '../../../agent/compress/train/step/build-step.ts'
@@ -11,6 +10,7 @@ import { nextOf } from '../../../agent/compress/train/step/step-emitter.ts'
 import { trainableWeights } from '../../../agent/compress/train/trainable.ts'
 import type { TrainJob } from './job.ts'
 import { savedBytes } from './saved-values.ts'
+import { answerTurns } from './turns.ts'
 
 const [folder = '', profilePrefix] = process.argv.slice(2)
 const job: TrainJob = JSON.parse(await readFile(join(folder, 'job.json'), 'utf8'))
@@ -60,22 +60,6 @@ async function train(): Promise<number> {
   return Number(outputs[LOSS_OUTPUT]?.data[0])
 }
 
-const savedMib = savedBytes(step.model, LOSS_OUTPUT) / 2 ** 20
-const peakMib = (): number => process.resourceUsage().maxRSS / 1024
-console.log(JSON.stringify({ peakMib: peakMib() }))
-for await (const line of createInterface({ input: process.stdin })) {
-  const wallMs: number[] = []
-  const cpuMs: number[] = []
-  let loss = Number.NaN
-  for (let left = Number(line); left > 0; left--) {
-    const used = process.cpuUsage()
-    const started = performance.now()
-    loss = await train()
-    wallMs.push(performance.now() - started)
-    const { user, system } = process.cpuUsage(used)
-    cpuMs.push((user + system) / 1000)
-  }
-  console.log(JSON.stringify({ wallMs, cpuMs, loss, savedMib, peakMib: peakMib() }))
-}
+await answerTurns(train, { savedMib: savedBytes(step.model, LOSS_OUTPUT) / 2 ** 20 })
 session.endProfiling()
 await session.release()
