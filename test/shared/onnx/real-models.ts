@@ -49,6 +49,16 @@ export function randomFeeds(model: Model, seed: number, batch: number): Feeds {
   return Object.fromEntries(freeInputs(model.graph).map((input) => [input.name, randomTensor(input, random, batch)]))
 }
 
+/** The runtime's names of data types. */
+export const RUNTIME_TYPE: Readonly<Record<string, string>> = {
+  FLOAT: 'float32',
+  INT64: 'int64',
+  INT32: 'int32',
+  BOOL: 'bool',
+  UINT8: 'uint8',
+  INT8: 'int8',
+}
+
 export async function runModel(source: Uint8Array | string, feeds: Feeds): Promise<Outputs> {
   const options = { intraOpNumThreads: 1, logSeverityLevel: 3 } as const
   const session =

@@ -15,17 +15,8 @@ import {
   symbolicDimensions,
   type TensorType,
 } from '../../../shared/onnx/index.ts'
-import { randomFeeds, realModelPath, realModels, runModel } from './real-models.ts'
+import { RUNTIME_TYPE, randomFeeds, realModelPath, realModels, runModel } from './real-models.ts'
 import { branchOf, relu, smallModel, weight } from './small-model.ts'
-
-const RUNTIME_TYPE: Readonly<Record<string, string>> = {
-  FLOAT: 'float32',
-  INT64: 'int64',
-  INT32: 'int32',
-  BOOL: 'bool',
-  UINT8: 'uint8',
-  INT8: 'int8',
-}
 
 /** Every value that a node of the main graph makes. */
 function madeValues(graph: Graph): readonly string[] {
