@@ -1,5 +1,5 @@
 import { EdgefitError } from '@edgefit/shared'
-import { orderFaults, type Pass, type Recipe } from '@edgefit/shared/model'
+import { orderFaults, type Pass, type Recipe, trainingOf } from '@edgefit/shared/model'
 import { encodeModel, type Model } from '@edgefit/shared/onnx'
 import type { CalibrationProgress } from './calibration/collect.ts'
 import type { CalibrationSource, Sampling } from './calibration/run-samples.ts'
@@ -25,7 +25,9 @@ import { type Student, takeStudent } from './take-student.ts'
 import { toFloat16 } from './to-float16/to-float16.ts'
 import { applyQuantizeAware, applyQuantizeWeightsAware } from './train/apply-quantize-aware.ts'
 import { applyFineTune, type TrainingContext, type TrainingPort } from './train/apply-training.ts'
+import { requireAugmentable } from './train/augmentation-fit.ts'
 import type { TrainingProgress } from './train/progress.ts'
+import { withBatch } from './train/step/batch-size.ts'
 import { requireHintValues } from './train/teacher-fit.ts'
 import { requireLabels } from './train/training-data.ts'
 import { applyWeightsOnly } from './weight-only/apply-weight-only.ts'
@@ -113,12 +115,14 @@ export async function buildVariant(input: BuildInput): Promise<BuiltVariant> {
 }
 
 /** What can be told before other passes take their time. */
-function refuseUntrainable({ source, recipe, training: port }: BuildInput): void {
+function refuseUntrainable({ source, recipe, student, training: port }: BuildInput): void {
   for (const [index, pass] of recipe.passes.entries()) {
-    const training = 'training' in pass ? pass.training : pass
-    if (!('hints' in training)) continue
+    const training = trainingOf(pass)
+    if (training === undefined) continue
     try {
+      if (student === undefined) withBatch(source, training.batch)
       requireHintValues(training, source)
+      if (training.augmentation) requireAugmentable(training.augmentation, source)
       if (port !== undefined) requireLabels(training.loss, port.data)
     } catch (cause) {
       throw explained(pass.pass, index, cause)

@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { orderFaults } from './pass-contracts.ts'
 import { Digest } from './primitives.ts'
-import { Training } from './training.ts'
+import { needsLabels, Training } from './training.ts'
 
 /** Options of one onnxruntime session. Keys the runtime would ignore silently are not offered. */
 export const RuntimeSettings = z.strictObject({
@@ -324,9 +324,15 @@ export const Pass = z.discriminatedUnion('pass', [
 ])
 export type Pass = z.infer<typeof Pass>
 
+/** How a pass trains; undefined where it does not. */
+export function trainingOf(pass: Pass): Training | undefined {
+  if (pass.pass === 'fine-tune') return pass
+  return 'training' in pass ? pass.training : undefined
+}
+
 /** Whether any of the passes trains, and so wants samples for it. */
 export function trainsWeights(passes: readonly Pass[]): boolean {
-  return passes.some((pass) => 'training' in pass || pass.pass === 'fine-tune')
+  return passes.some((pass) => trainingOf(pass) !== undefined)
 }
 
 /** Whether any of the passes looks at gradients, and so wants samples and to know what outputs mean. */
@@ -342,6 +348,12 @@ export const Recipe = z.strictObject({
   passes: z.array(Pass).check(({ value, issues }) => {
     for (const { index, message } of orderFaults(value)) {
       issues.push({ code: 'custom', input: value[index], path: [index], message })
+    }
+    for (const [index, pass] of value.entries()) {
+      const training = trainingOf(pass)
+      if (training?.augmentation?.mixup === undefined || !needsLabels(training)) continue
+      const message = `pass ${index + 1}, ${pass.pass}: "mixup" makes samples that have no label; distil with "mixing" 1, which needs none`
+      issues.push({ code: 'custom', input: pass, path: [index], message })
     }
   }),
   runtime: RuntimeSettings,

@@ -87,6 +87,21 @@ const Sparsity = z.strictObject({
   everyUpdates: z.int().min(1).default(10),
 })
 
+/** Of an input with floats. Axes are counted as in the model's input, where axis 0 counts samples. */
+const Augmentation = z.strictObject({
+  /** Absent: the model's only input. */
+  input: z.string().min(1).optional(),
+  /** By up to `most` positions either way; what moves in repeats the edge. */
+  shifts: z.array(z.strictObject({ axis: z.int().min(1), most: z.int().min(1) })).default([]),
+  /** Turned round along each of these axes in half of the cases. */
+  mirrors: z.array(z.int().min(1)).default([]),
+  /**
+   * α of the Beta distribution that says in which shares two samples are mixed (Zhang et al., arXiv 1710.09412). Only
+   * where no labels are needed: the teacher says what a mixture is (Beyer et al., arXiv 2106.05237).
+   */
+  mixup: z.number().positive().max(4).optional(),
+})
+
 /** How weights are trained on the box. */
 export const Training = z.strictObject({
   trainable: Trainable.default({ kind: 'all' }),
@@ -105,6 +120,8 @@ export const Training = z.strictObject({
   sparsity: Sparsity.optional(),
   /** Weights that are zero at first stay zero, in tensors that are not all zero: what was pruned before stays pruned. */
   keepZeros: z.boolean().default(true),
+  /** Samples are changed at random each time they are drawn. A teacher is shown what the student is shown. */
+  augmentation: Augmentation.optional(),
   seed: z.int().min(0).default(0),
   /** Updates between two looks at the tuning split. */
   evaluateEvery: z.int().min(1).default(50),
@@ -118,3 +135,8 @@ export const Training = z.strictObject({
   pauseAboveCelsius: z.number().min(30).max(150).optional(),
 })
 export type Training = z.infer<typeof Training>
+
+/** Whether the loss says nothing without labels. */
+export function needsLabels({ loss }: Pick<Training, 'loss'>): boolean {
+  return loss.kind !== 'distillation' || loss.mixing < 1
+}

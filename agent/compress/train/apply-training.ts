@@ -90,7 +90,7 @@ export async function trainWith(
     data: port.data,
     openSession,
     threads,
-    batch: plan.batch,
+    plan,
     cache: file<TeacherAnswers>(port.teacherPath ?? port.scratchPath, 'teacher', teaching, plan.batch),
     onProgress: (samples, total) => onProgress({ doing: 'asking', samples, total }),
     signal,
@@ -132,7 +132,7 @@ export async function trainWith(
 
 const KEY_LENGTH = 16
 /** To be raised when training comes to mean something else, or its state to look otherwise. */
-const FILE_FORMAT = 3
+const FILE_FORMAT = 4
 
 interface PresentTeacher {
   readonly teacher: Awaited<ReturnType<typeof knowingTeacher>>
@@ -140,10 +140,10 @@ interface PresentTeacher {
 }
 
 async function teacherFor(
-  { loss, hints }: Training,
+  { loss, hints, augmentation }: Training,
   options: Parameters<typeof knowingTeacher>[0],
 ): Promise<PresentTeacher | undefined> {
-  if (hints.length > 0) {
+  if (hints.length > 0 || (loss.kind === 'distillation' && augmentation !== undefined)) {
     const teacher = await presentTeacher(
       options,
       hints.map(({ value, from = value, weight }) => ({ value, from, weight })),

@@ -21,7 +21,7 @@ export function batchOrder(count: number, batch: number, seed: number): (step: n
     const wanted = Math.floor(step / perEpoch)
     if (wanted !== epoch) {
       epoch = wanted
-      order = shuffled(Array(count).keys(), seededRandom(mixed(seed, epoch)))
+      order = shuffled(Array(count).keys(), seededRandom(mixedSeed(seed, epoch)))
     }
     const start = (step % perEpoch) * batch
     return order.slice(start, start + batch)
@@ -34,7 +34,7 @@ export function inParts(samples: readonly number[], parts: number): readonly (re
   return Array.from({ length: parts }, (_, part) => samples.slice(part * size, (part + 1) * size))
 }
 
-/** Neighbouring seeds must not give neighbouring epochs: an integer hash (Knuth's multiplicative one). */
-function mixed(seed: number, epoch: number): number {
-  return (Math.imul(seed, 0x9e3779b1) ^ Math.imul(epoch + 1, 0x85ebca6b)) | 0
+/** A seed for what comes `at`-th. Neighbours must not give neighbouring numbers: an integer hash (Knuth's multiplicative one). */
+export function mixedSeed(seed: number, at: number): number {
+  return (Math.imul(seed, 0x9e3779b1) ^ Math.imul(at + 1, 0x85ebca6b)) | 0
 }

@@ -13,7 +13,7 @@ export interface Standing {
 
 /** What training is at. */
 export type TrainingProgress =
-  /** The teacher's answers are asked for all samples, once. */
+  /** The teacher is asked about the samples that will be drawn, once. */
   | { readonly doing: 'asking'; readonly samples: number; readonly total: number }
   | { readonly doing: 'updating'; readonly at: Standing }
   /** The tuning split says how good the weights are; `share` of it has. */

@@ -12,11 +12,12 @@ import { labelFeed, type TrainingData } from './training-data.ts'
 /** float32 numbers by name. */
 export type Numbers = ReadonlyMap<string, Float32Array>
 
-/** What a teacher says of these samples, by input of the step. */
-export type Teacher = (indices: readonly number[]) => TeacherFeeds | Promise<TeacherFeeds>
+/** What a teacher says of the samples drawn at these turns, by input of the step. */
+export type Teacher = (turns: readonly number[]) => TeacherFeeds | Promise<TeacherFeeds>
 type TeacherFeeds = Readonly<Record<string, FeedTensor>>
 
 export interface StepPorts {
+  /** By turns. */
   readonly data: TrainingData
   readonly teacher?: Teacher
   readonly openSession: OpenSession
@@ -35,7 +36,7 @@ export interface StepRunner {
   /**
    * One update.
    *
-   * @param batches sample numbers; several where gradients accumulate
+   * @param batches turns of `data`; several where gradients accumulate
    * @param updateOfOptimizer counts from 1 since the optimizer began with nothing
    * @param onBatch called after each, with the share of the update that is done
    */
@@ -63,11 +64,11 @@ export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, 
   const taken = new Set(step.inputs.map(({ name }) => name))
   const accumulates = taken.has(APPLY_INPUT)
 
-  async function fed(indices: readonly number[]): Promise<Record<string, FeedTensor>> {
+  async function fed(turns: readonly number[]): Promise<Record<string, FeedTensor>> {
     return {
-      ...(await ports.data.feeds(indices)),
-      ...(labels && { [labels.name]: labelFeed(labels, await ports.data.labels(indices), step.classes) }),
-      ...taught((await ports.teacher?.(indices)) ?? {}),
+      ...(await ports.data.feeds(turns)),
+      ...(labels && { [labels.name]: labelFeed(labels, await ports.data.labels(turns), step.classes) }),
+      ...taught((await ports.teacher?.(turns)) ?? {}),
     }
   }
 
@@ -91,9 +92,9 @@ export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, 
       let carried = before
       let loss = 0
       let gradientNorm = Number.NaN
-      for (const [at, indices] of batches.entries()) {
+      for (const [at, turns] of batches.entries()) {
         const outputs = await session.run({
-          ...(await fed(indices)),
+          ...(await fed(turns)),
           ...carriedFeeds(step, carried),
           ...scalars,
           ...(accumulates && { [APPLY_INPUT]: truth(at === batches.length - 1) }),

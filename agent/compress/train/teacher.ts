@@ -1,6 +1,8 @@
 import { EdgefitError } from '@edgefit/shared'
 import { editGraph, encodeModel, freeInputs, type Model, type ValueInfo } from '@edgefit/shared/onnx'
 import type { FeedTensor, OpenSession, OutputTensor } from '../runtime-port.ts'
+import { drawnData } from './drawn-data.ts'
+import type { TrainingPlan } from './plan.ts'
 import type { Teacher } from './run-step.ts'
 import { type StampedFile, writtenWhereItFits } from './stamped-file.ts'
 import { scoresOf } from './step/build-step.ts'
@@ -10,71 +12,107 @@ import type { TrainingData } from './training-data.ts'
 export interface TeacherOptions {
   readonly model: Model
   readonly data: TrainingData
+  /** Of the run that learns from it. */
+  readonly plan: Pick<TrainingPlan, 'batch' | 'seed' | 'augmentation' | 'updates' | 'accumulation'>
   readonly openSession: OpenSession
   readonly threads: number
-  /** Samples at a time; where the batch of the model is fixed, that size. */
-  readonly batch: number
   /** Where its answers are kept between runs. */
   readonly cache?: StampedFile<TeacherAnswers>
-  /** After every batch of the one time that it is asked for all samples. */
+  /** After every batch of those that it is asked beforehand. */
   readonly onProgress?: (samples: number, total: number) => void
   readonly signal: AbortSignal
 }
 
 export interface TeacherAnswers {
   readonly width: number
-  /** One row of scores a sample. */
+  /** One row of scores a sample; NaN where it was not asked. */
   readonly scores: Float32Array
 }
 
 /**
- * A teacher that is asked once: its scores of all samples are computed at the first question of the first run, kept, and
- * looked up from then on.
+ * A teacher that is asked beforehand, once for every sample that the run will draw; what it said in earlier runs it is not
+ * asked again. For samples that stay as they are.
  *
  * @throws EdgefitError DATASET_MISMATCH when its answers are no rows of scores; RECIPE_INVALID when it takes other inputs
  * than the samples are; what the runtime throws.
  */
 export async function knowingTeacher(options: TeacherOptions): Promise<Teacher> {
-  const { scores, width } = (await options.cache?.read()) ?? (await askedOnce(options))
-  return (indices) => {
-    const data = new Float32Array(indices.length * width)
-    for (const [row, sample] of indices.entries()) {
-      data.set(scores.subarray(sample * width, (sample + 1) * width), row * width)
+  const { data, plan } = options
+  const { sampleAt } = drawnData(data, plan)
+  const { scores, width } = await answersFor(samplesDrawn(sampleAt, data.count, plan), options)
+  return (turns) => {
+    const rows = new Float32Array(turns.length * width)
+    for (const [row, sample] of turns.map(sampleAt).entries()) {
+      rows.set(scores.subarray(sample * width, (sample + 1) * width), row * width)
     }
-    return { [TEACHER_INPUT]: { type: 'float32', dims: [indices.length, width], data } }
+    return { [TEACHER_INPUT]: { type: 'float32', dims: [turns.length, width], data: rows } }
   }
 }
 
-async function askedOnce(options: TeacherOptions): Promise<TeacherAnswers> {
-  const { data, model, batch, onProgress, signal } = options
+function samplesDrawn(
+  sampleAt: (turn: number) => number,
+  count: number,
+  { updates, accumulation, batch }: TeacherOptions['plan'],
+): ReadonlySet<number> {
+  const drawn = new Set<number>()
+  for (let turn = 0; turn < updates * accumulation * batch && drawn.size < count; turn++) drawn.add(sampleAt(turn))
+  return drawn
+}
+
+async function answersFor(samples: ReadonlySet<number>, options: TeacherOptions): Promise<TeacherAnswers> {
+  const { data, model, plan, cache, onProgress, signal } = options
+  const before = await cache?.read()
+  const isKnown = (sample: number): boolean =>
+    before !== undefined && !Number.isNaN(before.scores[sample * before.width])
+  const asked = [...samples].filter((sample) => !isKnown(sample))
+  if (before !== undefined && asked.length === 0) return before
   const value = scoresOf(model.graph, { kind: 'distillation' })
   const session = await sessionFor(options, [value])
   try {
-    let width = 0
-    let scores = new Float32Array()
-    for (let start = 0; start < data.count; start += batch) {
+    let answers = before
+    let done = 0
+    for (const { places, indices } of batchesByPlace(asked, plan.batch)) {
       signal.throwIfAborted()
-      // The last batch is filled up with samples from before: the teacher may know one size only.
-      const first = Math.max(0, Math.min(start, data.count - batch))
-      const indices = Array.from({ length: Math.min(batch, data.count) }, (_, at) => first + at)
       const rows = floatsOf((await session.run(await data.feeds(indices)))[value], value)
-      if (width === 0) {
-        width = rows.length / indices.length
-        scores = new Float32Array(width * data.count)
+      const width = rows.length / indices.length
+      answers ??= { width, scores: new Float32Array(width * data.count).fill(Number.NaN) }
+      for (const place of places) {
+        answers.scores.set(rows.subarray(place * width, (place + 1) * width), (indices[place] ?? 0) * width)
       }
-      scores.set(rows, first * width)
-      onProgress?.(Math.min(start + batch, data.count), data.count)
+      done += places.length
+      onProgress?.(done, asked.length)
     }
-    const answers = { width, scores }
-    await writtenWhereItFits(options.cache, answers)
+    if (answers === undefined) throw new RangeError('a run draws one sample at least')
+    await writtenWhereItFits(cache, answers)
     return answers
   } finally {
     await session.release()
   }
 }
 
+interface AskedBatch {
+  readonly indices: readonly number[]
+  /** Where in the batch there are samples that are asked; at the others anything fills up. */
+  readonly places: readonly number[]
+}
+
 /**
- * A teacher that is asked for every batch: intermediate values of all samples would fill the disk.
+ * A sample comes at the same place whichever others are asked: kernels may round by place, and what the teacher says of a
+ * sample must not depend on what earlier runs have asked.
+ */
+function batchesByPlace(samples: readonly number[], size: number): readonly AskedBatch[] {
+  const queues = Array.from({ length: size }, (): number[] => [])
+  for (const sample of samples) queues[sample % size]?.push(sample)
+  const rounds = Math.max(...queues.map((queue) => queue.length))
+  return Array.from({ length: rounds }, (_, round) => ({
+    indices: queues.map((queue, place) => queue[round] ?? place),
+    places: queues.flatMap((queue, place) => (queue[round] === undefined ? [] : [place])),
+  }))
+}
+
+/**
+ * A teacher that is asked for every batch: intermediate values of all samples would fill the disk, and samples that change
+ * are new each time.
  *
  * @param hints what is asked, by value of the student; `from` is a value that the teacher has, of the same shape
  * @throws EdgefitError RECIPE_INVALID when it takes other inputs than the samples are.
@@ -85,8 +123,9 @@ export async function presentTeacher(
 ): Promise<Teacher & { release(): Promise<void> }> {
   const value = scoresOf(options.model.graph, { kind: 'distillation' })
   const session = await sessionFor(options, [value, ...hints.map(({ from }) => from)])
-  const ask: Teacher = async (indices) => {
-    const outputs = await session.run(await options.data.feeds(indices))
+  const drawn = drawnData(options.data, options.plan)
+  const ask: Teacher = async (turns) => {
+    const outputs = await session.run(await drawn.feeds(turns))
     const feed = (from: string): FeedTensor => {
       const data = floatsOf(outputs[from], from)
       return { type: 'float32', dims: outputs[from]?.dims ?? [], data }
@@ -100,7 +139,7 @@ export async function presentTeacher(
 }
 
 async function sessionFor(
-  { model, data, batch, openSession, threads }: TeacherOptions,
+  { model, data, plan, openSession, threads }: TeacherOptions,
   values: readonly string[],
 ): ReturnType<OpenSession> {
   const outputs = [...new Set(values)].map((name) => ({ name }))
@@ -108,7 +147,7 @@ async function sessionFor(
   editor.prune()
   const graph = editor.build()
   const inputs = freeInputs(graph)
-  const feeds = await data.feeds(Array.from({ length: Math.min(batch, data.count) }, (_, at) => at))
+  const feeds = await data.feeds(Array.from({ length: plan.batch }, (_, at) => at))
   for (const input of inputs) requireFeed(input, feeds[input.name])
   const session = await openSession(encodeModel({ ...model, graph }), { graphOptimization: 'all', threads })
   const taken = new Set(inputs.map(({ name }) => name))

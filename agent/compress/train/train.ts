@@ -1,9 +1,10 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { Training } from '@edgefit/shared/model'
 import type { Model } from '@edgefit/shared/onnx'
-import { batchOrder, inParts } from './batches.ts'
+import { inParts } from './batches.ts'
 import { createCooler, type Thermometer } from './cool-down.ts'
 import { watchLoss } from './divergence.ts'
+import { drawnData } from './drawn-data.ts'
 import type { TrainingPlan } from './plan.ts'
 import { createTeller, type TrainingProgress } from './progress.ts'
 import { type Numbers, openStep, type StepPorts, type StepRunner } from './run-step.ts'
@@ -86,7 +87,7 @@ export async function train(
   ports: TrainingPorts,
   signal: AbortSignal,
 ): Promise<Trained> {
-  const order = batchOrder(ports.data.count, plan.batch, plan.seed)
+  const data = drawnData(ports.data, plan)
   const within = stepWithin(trainee, plan)
   const { step } = within
   requireLabels(plan.loss, ports.data)
@@ -126,13 +127,13 @@ export async function train(
       ended = exhausted() ?? tooHot
       if (ended !== undefined && state.update > 0) break
       if (tooHot !== undefined) throw neverCool(tooHot)
-      runner ??= await openStep(step, plan, ports)
+      runner ??= await openStep(step, plan, { ...ports, data })
       const next = state.update + 1
       const rate = plan.learningRate * rateFactor(plan.schedule, state.update, plan.updates) * 0.5 ** state.halvings
       const beganMs = workedMs()
       const { carried, loss, gradientNorm } = await runner.update(
         state.carried,
-        samplesOf(plan, order, state.update, within.parts),
+        turnsOf(plan, state.update, within.parts),
         { updateOfOptimizer: state.updatesOfOptimizer + 1, rate },
         (share) => share < 1 && onProgress?.({ doing: 'updating', at: teller.standing(share) }),
       )
@@ -220,16 +221,12 @@ function whatIsNotFinite(carried: Numbers): string | undefined {
   return undefined
 }
 
-/** Of each run of the step that an update takes, the samples. */
-function samplesOf(
-  { accumulation }: TrainingPlan,
-  order: (batch: number) => readonly number[],
-  update: number,
-  parts: number,
-): readonly (readonly number[])[] {
-  return Array.from({ length: accumulation }, (_, at) => order(update * accumulation + at)).flatMap((batch) =>
-    inParts(batch, parts),
-  )
+/** Of each run of the step that an update takes, the turns at which samples are drawn. */
+function turnsOf({ batch, accumulation }: TrainingPlan, update: number, parts: number): readonly (readonly number[])[] {
+  const drawnBefore = update * accumulation * batch
+  return Array.from({ length: accumulation }, (_, at) =>
+    Array.from({ length: batch }, (__, row) => drawnBefore + at * batch + row),
+  ).flatMap((turns) => inParts(turns, parts))
 }
 
 function meanOf(values: readonly number[]): number | null {

@@ -1,4 +1,5 @@
 import { EdgefitError } from '@edgefit/shared'
+import { needsLabels } from '@edgefit/shared/model'
 import type { FeedTensor } from '../runtime-port.ts'
 import type { Loss } from './step/losses.ts'
 import type { StepInput } from './step/step-emitter.ts'
@@ -44,7 +45,7 @@ export function labelFeed(input: StepInput, labels: Float64Array, classes: numbe
 
 /** @throws EdgefitError DATASET_MISMATCH when the loss needs labels and there are none. */
 export function requireLabels(loss: Loss, data: Pick<TrainingData, 'hasLabels'>): void {
-  if (data.hasLabels || (loss.kind === 'distillation' && loss.mixing === 1)) return
+  if (data.hasLabels || !needsLabels({ loss })) return
   throw new EdgefitError(
     'the loss needs labels and the dataset has none; add an array "labels", or distil with "mixing" 1, which needs none',
     { code: 'DATASET_MISMATCH' },

@@ -1,8 +1,18 @@
-import { indexGraph, type Model } from '@edgefit/shared/onnx'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { encodeModel, indexGraph, type Model } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
+import { drawnData } from '../../../../agent/compress/train/drawn-data.ts'
+import { stampedFile } from '../../../../agent/compress/train/stamped-file.ts'
 import { scoresOf } from '../../../../agent/compress/train/step/build-step.ts'
 import { hintInput, TEACHER_INPUT } from '../../../../agent/compress/train/step/losses.ts'
-import { knowingTeacher, presentTeacher, type TeacherOptions } from '../../../../agent/compress/train/teacher.ts'
+import {
+  knowingTeacher,
+  presentTeacher,
+  type TeacherAnswers,
+  type TeacherOptions,
+} from '../../../../agent/compress/train/teacher.ts'
 import { train } from '../../../../agent/compress/train/train.ts'
 import { trainableWeights } from '../../../../agent/compress/train/trainable.ts'
 import { modelOf, op, randomTensor } from '../support/graphs.ts'
@@ -15,7 +25,7 @@ const KNOWLEDGE = { kind: 'distillation', temperature: 2, mixing: 1, labelSmooth
 
 async function optionsFor(model: Model): Promise<TeacherOptions> {
   const { training } = await breastCancer()
-  return { model, data: training, openSession, threads: 1, batch: SMALL_PLAN.batch, signal }
+  return { model, data: training, plan: SMALL_PLAN, openSession, threads: 1, signal }
 }
 
 /** A teacher of its own making, over `width` features, for `classes`. */
@@ -32,12 +42,12 @@ function hiddenOf({ graph }: Model): string {
 }
 
 describe('a teacher', () => {
-  it('says of any samples what it said when all were asked', async () => {
+  it('says of samples what it said when it was asked beforehand', async () => {
     const options = await optionsFor(await untrainedModel(7))
     const [knowing, present] = [await knowingTeacher(options), await presentTeacher(options, [])]
     try {
-      const indices = Array.from({ length: SMALL_PLAN.batch }, (_, at) => (at * 37) % options.data.count)
-      const [known, asked] = [(await knowing(indices))[TEACHER_INPUT], (await present(indices))[TEACHER_INPUT]]
+      const turns = Array.from({ length: SMALL_PLAN.batch }, (_, at) => at * 37)
+      const [known, asked] = [(await knowing(turns))[TEACHER_INPUT], (await present(turns))[TEACHER_INPUT]]
       expect(known?.dims).toEqual(asked?.dims)
       for (const [at, value] of [...(known?.data ?? [])].entries())
         expect(Number(value)).toBeCloseTo(Number(asked?.data[at]), 4)
@@ -66,6 +76,61 @@ describe('a teacher', () => {
       await present.release()
     }
     expect(losses.at(-1)).toBeLessThan((losses[0] ?? 0) / 2)
+  })
+
+  it('is asked about samples that will be drawn alone, and not again about those of earlier runs', async () => {
+    const options = await optionsFor(await untrainedModel(7))
+    const fed: number[] = []
+    const data: TeacherOptions['data'] = {
+      ...options.data,
+      feeds: (samples) => {
+        fed.push(...samples)
+        return options.data.feeds(samples)
+      },
+    }
+    const folder = await mkdtemp(join(tmpdir(), 'edgefit-teacher-'))
+    try {
+      const cache = stampedFile<TeacherAnswers>(join(folder, 'answers'), 'key')
+      const asked = async (updates: number) => {
+        fed.length = 0
+        const counts: number[] = []
+        const onProgress = (_: number, total: number) => counts.push(total)
+        const plan = { ...SMALL_PLAN, updates }
+        const teacher = await knowingTeacher({ ...options, data, plan, cache, onProgress })
+        return { teacher, asked: counts[0] ?? 0 }
+      }
+      const short = await asked(2)
+      expect(short.asked).toBe(64)
+      const longer = await asked(3)
+      expect(longer.asked).toBe(32)
+      expect((await asked(2)).asked).toBe(0)
+      expect(fed).toHaveLength(0)
+      const turns = Array.from({ length: 64 }, (_, at) => at)
+      // Bit for bit, whatever else was asked with them.
+      const whole = await knowingTeacher({ ...options, plan: { ...SMALL_PLAN, updates: 3 } })
+      expect(await longer.teacher(turns)).toEqual(await whole(turns))
+      const distinct = (await longer.teacher(turns))[TEACHER_INPUT]?.data ?? []
+      expect([...distinct].every((value) => Number.isFinite(Number(value)))).toBe(true)
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  })
+
+  it('is shown samples as they were changed', async () => {
+    const teacher = await untrainedModel(7)
+    const plan = { ...SMALL_PLAN, augmentation: { shifts: [{ axis: 1, most: 3 }], mirrors: [], mixup: 1 } }
+    const options = { ...(await optionsFor(teacher)), plan }
+    const { feeds } = drawnData(options.data, plan)
+    const present = await presentTeacher(options, [])
+    const session = await openSession(encodeModel(teacher), { graphOptimization: 'all', threads: 1 })
+    try {
+      const turns = Array.from({ length: plan.batch }, (_, at) => 100 + at)
+      const expected = (await session.run(await feeds(turns)))[scoresOf(teacher.graph, KNOWLEDGE)]?.data
+      expect((await present(turns))[TEACHER_INPUT]?.data).toEqual(expected)
+    } finally {
+      await session.release()
+      await present.release()
+    }
   })
 
   it('is fed what it takes alone', async () => {
