@@ -64,6 +64,11 @@ export interface Certificates {
   issue(commonName: string): { readonly certFile: string; readonly keyFile: string }
 }
 
+/** A certificate and its key as they stand in their files. */
+export async function readCertificate(files: { readonly certFile: string; readonly keyFile: string }) {
+  return { cert: await readFile(files.certFile, 'utf8'), key: await readFile(files.keyFile, 'utf8') }
+}
+
 /** A certificate authority of its own, made with the openssl command. */
 export async function certificateAuthority(folder: string): Promise<Certificates> {
   const path = (name: string): string => join(folder, name)
