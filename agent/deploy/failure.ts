@@ -15,6 +15,7 @@ const ENDS: Partial<Record<ErrorCode, readonly [Terminal['status'], ReasonCode]>
   ARTIFACT_CORRUPT: ['failed', 'transfer-failed'],
   UNAVAILABLE: ['failed', 'transfer-failed'],
   DISK_FULL: ['failed', 'disk-full'],
+  PASS_FAILED: ['failed', 'trials-failed'],
   TRIAL_FAILED: ['failed', 'trials-failed'],
 }
 

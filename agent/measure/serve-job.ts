@@ -56,9 +56,10 @@ function failureOf(error: unknown): ChildMessage {
   }
   const { code, details } = error
   const message = withCauses(error)
-  if (code === 'MODEL_INVALID' || code === 'MODEL_UNSUPPORTED' || code === 'PASS_FAILED') {
+  if (code === 'MODEL_INVALID' || code === 'MODEL_UNSUPPORTED') {
     return { type: 'failed', reason: 'unsupported', message }
   }
+  if (code === 'PASS_FAILED') return { type: 'failed', reason: 'pass-failed', message }
   if (code === 'DISK_FULL') return { type: 'failed', reason: 'no-space', message }
   if (code === 'TRIAL_FAILED') {
     return { type: 'failed', reason: TrialFailure.catch('crashed').parse(details['reason']), message }

@@ -15,7 +15,7 @@ type ApplyInput = Pick<FitInput, 'source' | 'dataset' | 'split' | 'task' | 'work
 /**
  * Builds one recipe and measures it and fp32 on the evaluation split. There is no choice, and so no tuning.
  *
- * @throws EdgefitError TRIAL_FAILED or MODEL_UNSUPPORTED where the recipe gives nothing on this box
+ * @throws EdgefitError TRIAL_FAILED, PASS_FAILED or MODEL_UNSUPPORTED where the recipe gives nothing on this box
  */
 export async function applyRecipe(
   { source, dataset, split, task, workDir, latencyDir, profile, recipe, studentPath, teacherDir }: ApplyInput,

@@ -1,10 +1,16 @@
-import { EdgefitError } from '@edgefit/shared'
+import { EdgefitError, type ErrorCode } from '@edgefit/shared'
+import type { TrialFailure } from '@edgefit/shared/model'
 import type { StepFailed } from './lab.ts'
+
+const CODES: Partial<Record<TrialFailure, ErrorCode>> = {
+  unsupported: 'MODEL_UNSUPPORTED',
+  'pass-failed': 'PASS_FAILED',
+  'no-space': 'DISK_FULL',
+}
 
 /** The exception for a step without which nothing goes on. */
 export function stepError(what: string, { reason, message }: StepFailed): EdgefitError {
-  const code = reason === 'unsupported' ? 'MODEL_UNSUPPORTED' : reason === 'no-space' ? 'DISK_FULL' : 'TRIAL_FAILED'
-  return new EdgefitError(`${what}: ${message}`, { code, details: { reason } })
+  return new EdgefitError(`${what}: ${message}`, { code: CODES[reason] ?? 'TRIAL_FAILED', details: { reason } })
 }
 
 export function orThrow<Done extends { readonly kind: 'done' | 'measured' }>(

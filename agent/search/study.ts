@@ -11,7 +11,7 @@ import { tryPruning } from './try-pruning.ts'
  * the choice is then measured once on the evaluation split, where it has to hold again.
  *
  * Resumable: trials and rankings that `store` knows are not made again. An exception means that nothing could be measured
- * at all (`TRIAL_FAILED`, `MODEL_UNSUPPORTED`) or that `signal` was aborted.
+ * at all (`TRIAL_FAILED`, `PASS_FAILED`, `MODEL_UNSUPPORTED`) or that `signal` was aborted.
  */
 export async function runStudy(input: StudyInput, ports: StudyPorts, signal: AbortSignal): Promise<StudyResult> {
   const budget = studyBudget(input.budgetMs, () => ports.monotonicNow() - ports.lab.waitedMs())

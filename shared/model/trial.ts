@@ -9,6 +9,7 @@ export const TRIAL_FAILURES = [
   'out-of-memory',
   'timeout',
   'unsupported', // a pass or the runtime refused the model
+  'pass-failed', // a pass gave up: training got out of hand, or numbers that are not finite
   'interrupted', // the agent itself was stopped
   'no-space',
 ] as const

@@ -174,6 +174,16 @@ async function writtenReport(out: string): Promise<OptimizeReport> {
   return ReportSchema.parse(JSON.parse(await readFile(join(folder, out, 'report.json'), 'utf8')))
 }
 
+it('says of a pass that gave up which it was, and why', async () => {
+  const recipePath = join(folder, 'wild.json')
+  const pass = { pass: 'fine-tune', updates: 50, learningRate: 1e9, evaluateEvery: 10 }
+  await writeFile(recipePath, JSON.stringify({ passes: [pass], runtime: { intraOpThreads: 1 } }))
+  await expect(apply(recipePath, 'wild')).rejects.toMatchObject({
+    code: 'PASS_FAILED',
+    message: expect.stringMatching(/pass 1, fine-tune: training got out of hand .* Lower "learningRate"/),
+  })
+})
+
 it('keeps what a search found whatever becomes of the comparison of its passes, and says where that failed', async () => {
   let before: OptimizeReport | undefined
   const comparing = async () => {

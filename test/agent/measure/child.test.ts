@@ -89,6 +89,7 @@ describe('a child process', () => {
     ['signal SIGKILL', 'crashed', 'SIGKILL'],
     ['throw', 'crashed', 'TypeError: a bug'],
     ['unsupported', 'unsupported', 'no kernel for Foo'],
+    ['diverging', 'pass-failed', 'out of hand'],
     ['full', 'no-space', 'ENOSPC'],
   ])('turns %s into the reason %s', async (behaviour, reason, words) => {
     const result = await run(await open(), behaviour).result

@@ -35,6 +35,9 @@ const behaviours: Readonly<Record<string, (argument: string) => Promise<void> | 
   unsupported: () => {
     throw new EdgefitError('no kernel for Foo', { code: 'MODEL_UNSUPPORTED' })
   },
+  diverging: () => {
+    throw new EdgefitError('training got out of hand', { code: 'PASS_FAILED' })
+  },
   full: () => {
     throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' })
   },
