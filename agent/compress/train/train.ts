@@ -2,6 +2,7 @@ import { EdgefitError } from '@edgefit/shared'
 import type { Training } from '@edgefit/shared/model'
 import type { Model } from '@edgefit/shared/onnx'
 import { inParts } from './batches.ts'
+import { createCheckpoints } from './checkpoints.ts'
 import { createCooler, type Thermometer } from './cool-down.ts'
 import { watchLoss } from './divergence.ts'
 import { drawnData } from './drawn-data.ts'
@@ -9,7 +10,7 @@ import type { TrainingPlan } from './plan.ts'
 import { createTeller, type TrainingProgress } from './progress.ts'
 import { type Numbers, openStep, type StepPorts, type StepRunner } from './run-step.ts'
 import { rateFactor } from './schedule.ts'
-import { type StampedFile, writtenWhereItFits } from './stamped-file.ts'
+import type { StampedFile } from './stamped-file.ts'
 import { stepWithin } from './step-within.ts'
 import type { TrainableWeight } from './trainable.ts'
 import { requireLabels } from './training-data.ts'
@@ -69,10 +70,6 @@ export interface Trained {
   readonly notes: readonly string[]
 }
 
-const CHECKPOINT_EVERY_MS = 20_000
-/** Times the duration of the last checkpoint, until the next: they may take a twentieth of the time. */
-const CHECKPOINT_SPACING = 20
-
 /**
  * Trains by `plan`, and keeps the weights that do best on the tuning split. The same model, plan and data give
  * the same weights on the same class of hardware, however often the run was interrupted or paused in between.
@@ -116,8 +113,7 @@ export async function train(
   const watch = watchLoss(state.loss)
   const made = { updates: 0, ms: 0 }
   let runner: StepRunner | undefined
-  let nextCheckpointMs = startedMs + CHECKPOINT_EVERY_MS
-  let unwritten: string | undefined
+  const checkpoints = createCheckpoints(ports.checkpoints, monotonicNow, startedMs)
   let ended: string | undefined
   let end: TrainingState
   try {
@@ -150,13 +146,8 @@ export async function train(
       tell(loss)
       if (looks) state = await afterLook(state)
       tell(loss)
-      const nowMs = monotonicNow()
       state = { ...state, loss: watch.state(), elapsedMs: elapsedMs() }
-      if (nowMs >= nextCheckpointMs) {
-        unwritten = await writtenWhereItFits(ports.checkpoints, state)
-        const writtenMs = monotonicNow()
-        nextCheckpointMs = writtenMs + Math.max(CHECKPOINT_EVERY_MS, CHECKPOINT_SPACING * (writtenMs - nowMs))
-      }
+      await checkpoints.keepWhenDue(state)
       onProgress?.({ doing: 'updating', at: teller.standing() })
     }
     // What was trained since the last look shall not be lost. Whoever goes on from here looks where it is due.
@@ -173,7 +164,7 @@ export async function train(
   }
 
   // Whoever asks for the same run again gets its end at once.
-  if (runner !== undefined) unwritten = await writtenWhereItFits(ports.checkpoints, state)
+  if (runner !== undefined) await checkpoints.keep(state)
   const peakBytes = ports.peakRssBytes?.()
   const peakMib = peakBytes === undefined ? undefined : peakBytes / 2 ** 20
   return {
@@ -189,7 +180,7 @@ export async function train(
     notes: notesOf(end, plan, {
       within,
       ended,
-      unwritten,
+      unwritten: checkpoints.unwritten(),
       pausedMs: cooler.waitedMs(),
       lacksSensor: cooler.lacksSensor(),
       peakMib,
