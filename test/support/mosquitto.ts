@@ -2,9 +2,11 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { copyFile, readFile, writeFile } from 'node:fs/promises'
-import { connect as connectTcp, createServer } from 'node:net'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
+import { connect as connectTls } from 'node:tls'
 import { fileURLToPath } from 'node:url'
+import { connectAsync } from 'mqtt'
 import { onTestFinished } from 'vitest'
 import { type Certificates, certificateAuthority, until } from './link.ts'
 
@@ -29,6 +31,7 @@ export async function startSecureMosquitto(folder: string): Promise<SecureMosqui
   const authority = await certificateAuthority(folder)
   const { certFile, keyFile } = authority.issue('broker')
   const [port, certificatePort] = [await freePort(), await freePort()]
+  const url = `mqtts://127.0.0.1:${port}`
   const path = (name: string): string => join(folder, name)
   await Promise.all([
     copyFile(join(CONFIGURATION, 'mosquitto.acl'), path('mosquitto.acl')),
@@ -59,43 +62,49 @@ export async function startSecureMosquitto(folder: string): Promise<SecureMosqui
 
   async function setPassword(user: string, password: string): Promise<void> {
     execFileSync('mosquitto_passwd', ['-b', path('passwords'), user, password], { stdio: 'ignore' })
-    broker.kill('SIGHUP')
-    await aMoment()
+    // A signal that comes while Mosquitto reads its files is lost, and only a sign-in shows that it has read them.
+    await until(() => {
+      broker.kill('SIGHUP')
+      return letsIn(user, password)
+    }, `Mosquitto knows ${user}`)
   }
 
-  await untilListening(port)
+  async function letsIn(username: string, password: string): Promise<boolean> {
+    try {
+      const client = await connectAsync(url, { username, password, ca: authority.ca, reconnectPeriod: 0 }, false)
+      await client.endAsync(true)
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  await untilServing(port)
   await setPassword(CONTROLLER_USER.username, CONTROLLER_USER.password)
   return {
     authority,
-    url: `mqtts://127.0.0.1:${port}`,
+    url,
     certificateUrl: `mqtts://127.0.0.1:${certificatePort}`,
     setPassword,
     async restart() {
       await stop()
       broker = spawnBroker()
-      await untilListening(port)
+      await untilServing(port)
     },
   }
 }
 
-/** Mosquitto gives no sign that it has read its files again. */
-function aMoment(): Promise<void> {
-  return new Promise((done) => setTimeout(done, 200))
-}
-
-async function untilListening(port: number): Promise<void> {
+/** Mosquitto listens before it handles signals: until it answers a handshake, one would end it. */
+async function untilServing(port: number): Promise<void> {
   await until(async () => {
-    const socket = connectTcp(port, '127.0.0.1')
-    const [event] = await Promise.race([
-      once(socket, 'connect').then(() => ['connect']),
-      once(socket, 'error').then(
-        () => ['error'],
-        () => ['error'],
-      ),
-    ]).catch(() => ['error'])
+    const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false })
+    const isServed = await once(socket, 'secureConnect').then(
+      () => true,
+      () => false,
+    )
     socket.destroy()
-    return event === 'connect'
-  }, 'Mosquitto listens')
+    return isServed
+  }, 'Mosquitto serves')
 }
 
 async function freePort(): Promise<number> {
