@@ -1,4 +1,4 @@
-import { decideFloor, type FloorDecision, oneSidedLimit } from './floor-decision.ts'
+import { oneSidedLimit } from './floor-decision.ts'
 import type { Interval } from './proportion.ts'
 import { bisect, normalQuantile } from './special-functions.ts'
 
@@ -32,46 +32,6 @@ export function aucInterval(scores: ArrayLike<number>, labels: ArrayLike<number>
 }
 
 /**
- * Is AUC(variant) at least `value` times AUC(baseline), judged on the same samples?
- *
- * The statistic is AUC_v - value * AUC_b over its standard error from DeLong's covariance of correlated curves; the
- * bounds of the ratio invert it (Fieller). Equal rankings hold every floor of at most 1. `samplesNeeded` assumes the
- * same share of positives.
- *
- * @throws RangeError when the arrays differ in length, a score is not finite or a class has fewer than two samples
- */
-export function pairedAucFloor(
-  variantScores: ArrayLike<number>,
-  baselineScores: ArrayLike<number>,
-  labels: ArrayLike<number>,
-  value: number,
-  confidence = 0.95,
-): FloorDecision {
-  if (!(value > 0 && Number.isFinite(value))) throw new RangeError(`floor ${value} is not a positive number`)
-  const { variant, baseline, differenceVariance } = pairedPlacements(variantScores, baselineScores, labels)
-  if (baseline.auc === 0) throw new RangeError('the AUC of the baseline is 0: its scores are inverted')
-  const scoreAt = (ratio: number): number => {
-    const difference = variant.auc - ratio * baseline.auc
-    return difference === 0 ? 0 : difference / Math.sqrt(differenceVariance(ratio))
-  }
-  const z = oneSidedLimit(confidence)
-  const estimate = variant.auc / baseline.auc
-  const evidence = {
-    score: scoreAt(value),
-    samples: labels.length,
-    estimate,
-    lower: bisect((ratio) => scoreAt(ratio) - z, 0, estimate),
-    // No ratio above 1 / AUC(baseline) is possible.
-    upper: bisect((ratio) => scoreAt(ratio) + z, estimate, Math.max(estimate, 1 / baseline.auc)),
-  }
-  if (value <= 1 && sameRanking(variant, baseline)) {
-    const { lower, upper } = evidence
-    return { decision: 'holds', basis: 'identity', estimate, lower, upper }
-  }
-  return decideFloor(evidence, confidence)
-}
-
-/**
  * AUC(variant) - AUC(baseline) on the same samples with one-sided bounds, each at `confidence`, from DeLong's
  * covariance of correlated curves.
  */
@@ -81,29 +41,14 @@ export function pairedAucDifference(
   labels: ArrayLike<number>,
   confidence = 0.95,
 ): Interval & { readonly difference: number } {
-  const { variant, baseline, differenceVariance } = pairedPlacements(variantScores, baselineScores, labels)
-  const difference = variant.auc - baseline.auc
-  const reach = oneSidedLimit(confidence) * Math.sqrt(differenceVariance(1))
-  return { difference, lower: difference - reach, upper: difference + reach }
-}
-
-/** `differenceVariance(ratio)` is the variance of AUC(variant) - ratio * AUC(baseline). */
-function pairedPlacements(
-  variantScores: ArrayLike<number>,
-  baselineScores: ArrayLike<number>,
-  labels: ArrayLike<number>,
-): { variant: Placements; baseline: Placements; differenceVariance: (ratio: number) => number } {
   const variant = placements(variantScores, labels)
   const baseline = placements(baselineScores, labels)
-  const varianceOf = (left: Placements, right: Placements) =>
+  const covariance = (left: Placements, right: Placements) =>
     placementVariance(left.fromPositives, right.fromPositives, left.fromNegatives, right.fromNegatives)
-  const [own, other, shared] = [
-    varianceOf(variant, variant),
-    varianceOf(baseline, baseline),
-    varianceOf(variant, baseline),
-  ]
-  const differenceVariance = (ratio: number) => Math.max(0, own + ratio * ratio * other - 2 * ratio * shared)
-  return { variant, baseline, differenceVariance }
+  const variance = covariance(variant, variant) + covariance(baseline, baseline) - 2 * covariance(variant, baseline)
+  const difference = variant.auc - baseline.auc
+  const reach = oneSidedLimit(confidence) * Math.sqrt(Math.max(0, variance))
+  return { difference, lower: difference - reach, upper: difference + reach }
 }
 
 /** For every positive the share of negatives below it, and for every negative the share of positives above it. */
@@ -169,11 +114,6 @@ function mean(values: Float64Array): number {
   let sum = 0
   for (const value of values) sum += value
   return sum / values.length
-}
-
-function sameRanking(left: Placements, right: Placements): boolean {
-  const equal = (a: Float64Array, b: Float64Array) => a.every((value, index) => value === b[index])
-  return equal(left.fromPositives, right.fromPositives) && equal(left.fromNegatives, right.fromNegatives)
 }
 
 function logitBounds(auc: number, standardError: number, z: number): Interval {

@@ -3,8 +3,8 @@
  * nanosecond is its own bucket, above that each power of two is cut in 1024 equal buckets.
  *
  * Counts of integers make merging exact, associative and commutative: histograms of many devices add up to the
- * histogram of all their runs. A quantile or mean read from buckets is within {@link HISTOGRAM_ERROR_RATIO} of the
- * same figure of the raw sample; `count`, `minNs` and `maxNs` are exact.
+ * histogram of all their runs. A quantile read from buckets is within {@link HISTOGRAM_ERROR_RATIO} of that
+ * of the raw sample; `count`, `minNs` and `maxNs` are exact.
  */
 export interface LatencyHistogram {
   /** Number of latencies; the sum of the counts of the buckets. */
@@ -77,14 +77,6 @@ export function histogramQuantileNs(histogram: LatencyHistogram, fraction: numbe
     if (below >= rank) return Math.min(maxNs, Math.max(minNs, bucketMiddleNs(index)))
   }
   return maxNs
-}
-
-/** Mean latency, within {@link HISTOGRAM_ERROR_RATIO}. Undefined for an empty histogram. */
-export function histogramMeanNs({ count, buckets }: LatencyHistogram): number | undefined {
-  if (count === 0) return undefined
-  let mean = 0
-  for (const [index, inBucket] of buckets) mean += bucketMiddleNs(index) * (inBucket / count)
-  return mean
 }
 
 /** The buckets as ranges of latency, from `fromNs` up to and without `toNs`, for drawing. Ascending. */

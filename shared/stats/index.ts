@@ -1,4 +1,4 @@
-export { type AucEstimate, aucInterval, pairedAucDifference, pairedAucFloor } from './auc.ts'
+export { type AucEstimate, aucInterval, pairedAucDifference } from './auc.ts'
 export { binomialCdf } from './binomial.ts'
 export {
   type EarlyStoppingEstimate,
@@ -12,21 +12,18 @@ export {
   HISTOGRAM_ERROR_RATIO,
   type HistogramRecorder,
   histogramBins,
-  histogramMeanNs,
   histogramQuantileNs,
   histogramRecorder,
   type LatencyHistogram,
   mergeHistograms,
 } from './histogram.ts'
 export { decodeHistogram, encodeHistogram } from './histogram-codec.ts'
-export { type MeanEstimate, meanInterval } from './mean-interval.ts'
 export { type LatencyNoise, latencyNoise } from './noise.ts'
-export { type BootstrapEstimate, type BootstrapOptions, pairedBootstrap, pairedErrorFloor } from './paired-errors.ts'
-export { type PairedCounts, pairedDifferenceInterval, pairedRelativeFloor, pairOutcomes } from './paired-proportions.ts'
+export { type PairedCounts, pairedRelativeFloor, pairOutcomes } from './paired-proportions.ts'
 export { absoluteFloor, type Interval, wilsonInterval } from './proportion.ts'
 export { median, quantile, sortedCopy } from './quantile.ts'
 export { type Random, seededRandom, shuffled } from './random.ts'
 export { type RatioInterval, ratioInterval } from './ratio-interval.ts'
-export { normalQuantile, studentQuantile } from './special-functions.ts'
+export { normalQuantile } from './special-functions.ts'
 export { addSqnr, EMPTY_SQNR, type SqnrSums, sqnrDb } from './sqnr.ts'
 export { nextWarmUp, startWarmUp, type WarmUp, type WarmUpOptions } from './warm-up.ts'

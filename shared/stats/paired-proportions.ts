@@ -1,7 +1,6 @@
 import { EdgefitError } from '../errors.ts'
 import { decideFloor, type FloorDecision, oneSidedLimit } from './floor-decision.ts'
-import type { Interval } from './proportion.ts'
-import { bisect, normalQuantile } from './special-functions.ts'
+import { bisect } from './special-functions.ts'
 
 /** How two models did on the same samples. Counts of samples: who was right. */
 export interface PairedCounts {
@@ -33,36 +32,13 @@ export function pairOutcomes(
 }
 
 /**
- * Two-sided score interval for accuracy(variant) - accuracy(baseline) on the same samples.
- *
- * Tango 1998, Statistics in Medicine 17, 891-908: inverts the score test whose variance uses the maximum likelihood
- * estimate of the discordant cell under the tested difference. Stays within [-1, 1] and has width without discordance.
- */
-export function pairedDifferenceInterval(counts: PairedCounts, confidence = 0.95): Interval {
-  const n = totalOf(counts)
-  const z = normalQuantile(0.5 + confidence / 2)
-  const { onlyVariant: b, onlyBaseline: c } = counts
-  const score = (difference: number): number => {
-    const linear = -b - c + (2 * n - b + c) * difference
-    const root = Math.sqrt(Math.max(0, linear * linear + 8 * n * c * difference * (1 - difference)))
-    const cell = (root - linear) / (4 * n)
-    return standardized(b - c - n * difference, n * (2 * cell + difference * (1 - difference)))
-  }
-  const estimate = (b - c) / n
-  return {
-    lower: bisect((difference) => score(difference) - z, -1, estimate),
-    upper: bisect((difference) => score(difference) + z, estimate, 1),
-  }
-}
-
-/**
  * Is accuracy(variant) at least `value` times accuracy(baseline), judged on the same samples?
  *
  * Non-inferiority by the score test for the ratio of paired proportions (Nam and Blackwelder 2002, Statistics in
- * Medicine 21, 689-699; Tang, Tang and Chan 2003, Statistics in Medicine 22, 1217-1233), Tango's test carried over
- * from the difference to the ratio: p_variant - value * p_baseline over its standard error at the maximum likelihood
- * estimate under equality. `estimate`, `lower` and `upper` are of the ratio; the bounds invert the same test, so they
- * agree with the decision.
+ * Medicine 21, 689-699; Tang, Tang and Chan 2003, Statistics in Medicine 22, 1217-1233), which carries Tango's test of
+ * the difference (1998, Statistics in Medicine 17, 891-908) over to the ratio: p_variant - value * p_baseline over its
+ * standard error at the maximum likelihood estimate under equality. `estimate`, `lower` and `upper` are of the ratio;
+ * the bounds invert the same test, so they agree with the decision.
  *
  * A variant right and wrong on exactly the same samples holds every floor of at most 1 (`basis: 'identity'`), which
  * is how fp32 passes against itself. With few samples that rule is generous: without discordance the interval alone

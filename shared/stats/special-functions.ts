@@ -92,22 +92,6 @@ function farTail(r: number): number {
   )
 }
 
-/**
- * Student t quantile with `degrees` degrees of freedom, for 0 < probability < 1.
- *
- * Bisection on P(T <= t) = 1 - I_{v/(v+t^2)}(v/2, 1/2) / 2 for t >= 0 (Abramowitz and Stegun 26.7.1).
- */
-export function studentQuantile(probability: number, degrees: number): number {
-  if (!(probability > 0 && probability < 1)) throw new RangeError(`probability ${probability} is not within (0, 1)`)
-  if (!(degrees >= 1)) throw new RangeError(`${degrees} degrees of freedom: at least 1 is needed`)
-  const tail = Math.min(probability, 1 - probability)
-  const upperTail = (t: number) => regularizedBeta(degrees / (degrees + t * t), degrees / 2, 0.5) / 2
-  let high = 1
-  while (upperTail(high) > tail) high *= 2
-  const t = bisect((candidate) => upperTail(candidate) - tail, 0, high)
-  return probability < 0.5 ? -t : t
-}
-
 /** Root of a decreasing function between `low` (value >= 0) and `high` (value <= 0), to the last few bits. */
 export function bisect(decreasing: (x: number) => number, low: number, high: number): number {
   let left = low

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { aucInterval, pairedAucDifference, pairedAucFloor, seededRandom } from '../../../shared/stats/index.ts'
+import { aucInterval, pairedAucDifference, seededRandom } from '../../../shared/stats/index.ts'
 
 describe('aucInterval', () => {
   it('gives the pair count and DeLong variance of a case done by hand', () => {
@@ -58,50 +58,6 @@ describe('aucInterval', () => {
     expect(() => aucInterval([1, 2], [1, 2])).toThrow(/label 2 of sample 1/)
     expect(() => aucInterval([1, 2, 3], [1, 1, 0])).toThrow(/2 positive, 1 negative/)
     expect(() => aucInterval([1, 2, 3], [1, 1])).toThrow(/3 scores .* 2 labels/)
-  })
-})
-
-describe('pairedAucFloor', () => {
-  it('holds for scores that rank alike, whatever their scale', () => {
-    const { scores, labels } = exponentialScores(40, seededRandom(1))
-
-    const decision = pairedAucFloor(
-      scores.map((score) => Math.log(score)),
-      scores,
-      labels,
-      1,
-    )
-
-    expect(decision).toMatchObject({ decision: 'holds', basis: 'identity', estimate: 1 })
-  })
-
-  it('decides three ways and its bounds agree', () => {
-    const random = seededRandom(2)
-    const { scores, labels } = exponentialScores(400, random)
-    const worse = scores.map((score) => score + 3 * random())
-    const close = scores.map((score) => score + 0.05 * random())
-
-    expect(pairedAucFloor(worse, scores, labels, 0.99)).toMatchObject({ decision: 'violated' })
-    expect(pairedAucFloor(close, scores, labels, 0.97)).toMatchObject({ decision: 'holds' })
-    const undecided = pairedAucFloor(close.slice(0, 40), scores.slice(0, 40), labels.slice(0, 40), 0.995)
-    expect(undecided.decision).toBe('undecided')
-    expect(undecided.lower).toBeLessThan(0.995)
-    expect(undecided.upper).toBeGreaterThan(0.995)
-  })
-
-  it('passes a variant at the floor about 1 time in 20', () => {
-    const random = seededRandom(4)
-    const repeats = 1000
-    let held = 0
-    for (let repeat = 0; repeat < repeats; repeat += 1) {
-      // Two independent tests of the same strength on the same samples: the true ratio is 1.
-      const first = exponentialScores(150, random)
-      const second = exponentialScores(150, random)
-      if (pairedAucFloor(second.scores, first.scores, first.labels, 1).decision === 'holds') held += 1
-    }
-
-    expect(held / repeats).toBeGreaterThan(0.03)
-    expect(held / repeats).toBeLessThan(0.075)
   })
 })
 

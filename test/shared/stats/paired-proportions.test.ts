@@ -2,7 +2,6 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import {
   type PairedCounts,
-  pairedDifferenceInterval,
   pairedRelativeFloor,
   pairOutcomes,
   type Random,
@@ -19,41 +18,6 @@ const counts = (both: number, onlyVariant: number, onlyBaseline: number, neither
 // Airway hyper-responsiveness before and after stem cell transplantation (Bentur et al. 2009), the worked example of
 // Fagerland, Lydersen and Laake 2014, Statistics in Medicine 33, 2850-2875.
 const AIRWAY = counts(1, 1, 7, 12)
-
-describe('pairedDifferenceInterval', () => {
-  it('reproduces the Tango interval of Fagerland et al. 2014', () => {
-    const { lower, upper } = pairedDifferenceInterval(AIRWAY)
-
-    expect(lower).toBeCloseTo(-0.517, 3)
-    expect(upper).toBeCloseTo(-0.026, 3)
-  })
-
-  it.each([
-    // R PropCIs::scoreci.mp(60, 20, 1000) and scoreci.mp(41, 48, 549, 0.90).
-    [counts(0, 20, 60, 920), 0.95, -0.0584, -0.0231],
-    [counts(460, 48, 41, 0), 0.9, -0.0157, 0.0414],
-  ])('agrees with R PropCIs', (table, confidence, lower, upper) => {
-    const interval = pairedDifferenceInterval(table, confidence)
-
-    expect(interval.lower).toBeCloseTo(lower, 4)
-    expect(interval.upper).toBeCloseTo(upper, 4)
-  })
-
-  it('mirrors when the models change places', () => {
-    const interval = pairedDifferenceInterval(counts(80, 9, 4, 7))
-    const mirrored = pairedDifferenceInterval(counts(80, 4, 9, 7))
-
-    expect(mirrored.lower).toBeCloseTo(-interval.upper, 12)
-    expect(mirrored.upper).toBeCloseTo(-interval.lower, 12)
-  })
-
-  it('has width without discordant samples', () => {
-    const { lower, upper } = pairedDifferenceInterval(counts(90, 0, 0, 10))
-
-    expect(lower).toBeLessThan(-0.02)
-    expect(upper).toBeCloseTo(-lower, 12)
-  })
-})
 
 describe('pairedRelativeFloor', () => {
   it('reproduces the Tang ratio interval of Fagerland et al. 2014', () => {

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { binomialCdf, normalQuantile, studentQuantile } from '../../../shared/stats/index.ts'
+import { binomialCdf, normalQuantile } from '../../../shared/stats/index.ts'
 import { logGamma, regularizedBeta } from '../../../shared/stats/special-functions.ts'
 
-// Reference values: SciPy 1.17.1 (gammaln, betainc, binom.cdf, norm.ppf, t.ppf).
+// Reference values: SciPy 1.17.1 (gammaln, betainc, binom.cdf, norm.ppf).
 describe('special functions', () => {
   it.each([
     [0.5, 0.5723649429247],
@@ -35,18 +35,8 @@ describe('special functions', () => {
     expect(normalQuantile(probability)).toBeCloseTo(expected, 5)
   })
 
-  it.each([
-    [0.975, 1, 12.706204736432095],
-    [0.975, 9, 2.262157162798205],
-    [0.05, 30, -1.6972608865939574],
-    [0.975, 10_000, 1.960201239890626],
-  ])('studentQuantile(%d, %d)', (probability, degrees, expected) => {
-    expect(studentQuantile(probability, degrees)).toBeCloseTo(expected, 7)
-  })
-
   it('refuses a probability of one', () => {
     expect(() => normalQuantile(1)).toThrow(/probability 1/)
-    expect(() => studentQuantile(1, 3)).toThrow(/probability 1/)
   })
 })
 
