@@ -1,4 +1,4 @@
-import type { Model, Node } from '@edgefit/shared/onnx'
+import { initializerBytes, type Model, type Node } from '@edgefit/shared/onnx'
 import { nodeLabel } from './node-label.ts'
 
 /** What a pass makes of a model. `notes` are for people: what was left alone, and why. */
@@ -13,7 +13,7 @@ export interface PassReport {
   readonly pass: string
   readonly nodesBefore: number
   readonly nodesAfter: number
-  /** Of the constants of the main graph, in bytes. */
+  /** Of the initializers of the main graph. */
   readonly bytesBefore: number
   readonly bytesAfter: number
   readonly notes: readonly string[]
@@ -24,16 +24,10 @@ export function passReport(pass: string, before: Model, { model: after, notes }:
     pass,
     nodesBefore: before.graph.nodes.length,
     nodesAfter: after.graph.nodes.length,
-    bytesBefore: constantBytes(before),
-    bytesAfter: constantBytes(after),
+    bytesBefore: initializerBytes(before.graph),
+    bytesAfter: initializerBytes(after.graph),
     notes,
   }
-}
-
-function constantBytes({ graph }: Model): number {
-  let sizeBytes = 0
-  for (const tensor of graph.initializers.values()) sizeBytes += tensor.data.byteLength
-  return sizeBytes
 }
 
 const NAMED = 8

@@ -1,5 +1,5 @@
 import type { RuntimeSettings } from '@edgefit/shared/model'
-import type { Model } from '@edgefit/shared/onnx'
+import { initializerBytes, type Model } from '@edgefit/shared/onnx'
 import type { LatencyPredictor } from '../compress/latency/latency-predictor.ts'
 import { operatorKey } from '../compress/latency/operator-key.ts'
 import { type LatencyPrediction, predictLatency } from '../compress/latency/predict-latency.ts'
@@ -69,7 +69,7 @@ export function createTablePredictor({ folder, hardwareClass, runtime }: TablePr
         if (pending.has(key) || file.table().operators[key] !== undefined) continue
         const alone = operatorAlone(executed, node)
         pending.set(key, { key, executed: alone, node })
-        pendingBytes += constantBytes(alone.model)
+        pendingBytes += initializerBytes(alone.model.graph)
         timedCount += 1
         if (pending.size >= CASES_AT_ONCE || pendingBytes >= BYTES_AT_ONCE) await settle()
       }
@@ -86,8 +86,4 @@ export function createTablePredictor({ folder, hardwareClass, runtime }: TablePr
     untimedOperators: () => [...untimed],
     predictMs: async (models, signal) => (await predict(models, signal)).map(({ ms }) => ms),
   }
-}
-
-function constantBytes({ graph }: Model): number {
-  return [...graph.initializers.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
 }

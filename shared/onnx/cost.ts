@@ -39,6 +39,11 @@ export function modelCost(model: Model): ModelCost {
   return graphCost(inferShapes(model).graph, () => undefined)
 }
 
+/** Bytes of the initializers of this graph alone. */
+export function initializerBytes(graph: Graph): number {
+  return sum([...graph.initializers.values()], ({ data }) => data.byteLength)
+}
+
 type Outer = (value: string) => TensorType | undefined
 
 function graphCost(graph: Graph, outer: Outer): ModelCost {
@@ -141,12 +146,10 @@ function recurrentMacs(
   return first * second * directions * gates * hidden * (width + hidden)
 }
 
+/** Initializers, and what Constant nodes make. */
 function constantBytes(graph: Graph, index: GraphIndex): number {
   const made = graph.nodes.filter((node) => node.opType === 'Constant')
-  return (
-    sum([...graph.initializers.values()], (tensor) => tensor.data.byteLength) +
-    sum(made, (node) => index.constant(node.outputs[0] ?? '')?.data.byteLength ?? 0)
-  )
+  return initializerBytes(graph) + sum(made, (node) => index.constant(node.outputs[0] ?? '')?.data.byteLength ?? 0)
 }
 
 function sum<Item>(items: readonly Item[], of: (item: Item) => number): number {

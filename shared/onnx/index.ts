@@ -16,7 +16,7 @@ export {
 } from './attributes.ts'
 export { bindDimensions, symbolicDimensions } from './bind-dimensions.ts'
 export { tensorBorders } from './borders.ts'
-export { type ModelCost, modelCost, type NodeCost } from './cost.ts'
+export { initializerBytes, type ModelCost, modelCost, type NodeCost } from './cost.ts'
 export { type DecodeOptions, decodeModel, type ExternalData } from './decode.ts'
 export { checkModel, describeIo, operatorHistogram } from './describe.ts'
 export { editGraph, type GraphEditor } from './edit.ts'
