@@ -3,6 +3,7 @@ import { asDiskFull } from '@edgefit/shared/artifact'
 import type { ReasonCode } from '@edgefit/shared/model'
 import type { StatusReport } from '@edgefit/shared/protocol'
 import type { Terminal } from './record.ts'
+import { statusReport } from './status-report.ts'
 
 /** Failures that another try on the same box cannot mend are `rejected`, the others `failed`. */
 const ENDS: Partial<Record<ErrorCode, readonly [Terminal['status'], ReasonCode]>> = {
@@ -21,7 +22,7 @@ const ENDS: Partial<Record<ErrorCode, readonly [Terminal['status'], ReasonCode]>
 
 export function terminalOf(error: unknown, outcome: Terminal['outcome']): Terminal {
   const known = asDiskFull(error, 'the state folder')
-  const message = describeFailure(known).text.slice(0, 4000)
+  const message = describeFailure(known).text
   const [status, reason] = (known instanceof EdgefitError && ENDS[known.code]) || (['failed', 'internal'] as const)
   return { status, reason, message, outcome }
 }
@@ -35,17 +36,7 @@ interface RefusedGoals {
 /** A desired state that this agent cannot use ends the deployments it names, instead of leaving them to time out. */
 export function refusedReports({ code, message, deployments }: RefusedGoals): readonly StatusReport[] {
   const reason = code === 'PROTOCOL_UNSUPPORTED' ? 'protocol-unsupported' : 'internal'
-  return deployments.map(({ slot, deploymentId, attempt }) => ({
-    kind: 'status',
-    deploymentId,
-    attempt,
-    slot,
-    status: 'rejected',
-    phase: null,
-    reason,
-    message: message.slice(0, 4000),
-    outcome: 'unchanged',
-    running: null,
-    progress: null,
-  }))
+  return deployments.map(({ slot, ...goal }) =>
+    statusReport(slot, goal, { status: 'rejected', reason, message, outcome: 'unchanged' }),
+  )
 }

@@ -6,6 +6,7 @@ import { terminalOf } from './failure.ts'
 import { goalFault } from './goal-fault.ts'
 import { nextStep, type Step } from './next-step.ts'
 import type { DeploymentRecord, SearchResult, Terminal } from './record.ts'
+import { statusReport } from './status-report.ts'
 
 type Progress = NonNullable<StatusReport['progress']>
 type OnProgress = (progress: Progress) => void
@@ -101,10 +102,10 @@ async function perform(
   if (step.kind === 'rest') return {}
   if (step.kind === 'finish') return { terminal: step.terminal }
   if (step.kind === 'announce') {
-    await ports.report(await statusReport(slot, goal, ports, { terminal: step.terminal }))
+    await ports.report(await statusNow(slot, goal, ports, step.terminal))
     return { announced: true }
   }
-  await ports.report(await statusReport(slot, goal, ports, { phase: step.phase }))
+  await ports.report(await statusNow(slot, goal, ports, { phase: step.phase }))
   if (step.kind === 'defer') {
     while (!ports.windowOpen()) await sleep(ports.windowPollMs, undefined, { signal })
     return {}
@@ -213,7 +214,7 @@ async function outcomeAfterFailure(
   if (kind !== 'activate' && kind !== 'confirm') return 'unchanged'
   // Either never switched to, or already rolled back: by hand, or by this agent before it was killed.
   if ((await ports.work.serving(slot)) !== staged) return activated ? 'rolled_back' : 'unchanged'
-  await ports.report(await statusReport(slot, goal, ports, { phase: 'rolling_back' }))
+  await ports.report(await statusNow(slot, goal, ports, { phase: 'rolling_back' }))
   try {
     return (await ports.work.rollBack(slot, signal)) ? 'rolled_back' : 'unable_to_roll_back'
   } catch {
@@ -243,26 +244,14 @@ function reportInPassing(
   ports: DeploymentPorts,
   now: { phase: DeploymentPhase; progress?: Progress },
 ): void {
-  void statusReport(slot, goal, ports, now).then(ports.reportProgress, () => undefined)
+  void statusNow(slot, goal, ports, now).then(ports.reportProgress, () => undefined)
 }
 
-async function statusReport(
+async function statusNow(
   slot: string,
   goal: DeploymentGoal,
   ports: DeploymentPorts,
-  now: { phase?: DeploymentPhase; progress?: Progress; terminal?: Terminal },
+  now: Terminal | { readonly phase: DeploymentPhase; readonly progress?: Progress },
 ): Promise<StatusReport> {
-  return {
-    kind: 'status',
-    deploymentId: goal.deploymentId,
-    attempt: goal.attempt,
-    slot,
-    status: now.terminal?.status ?? 'in_progress',
-    phase: now.phase ?? null,
-    reason: now.terminal?.reason ?? null,
-    message: now.terminal?.message.slice(0, 4000) ?? null,
-    outcome: now.terminal?.outcome ?? null,
-    running: await ports.work.running(slot),
-    progress: now.progress ?? null,
-  }
+  return statusReport(slot, goal, { status: 'in_progress', ...now, running: await ports.work.running(slot) })
 }

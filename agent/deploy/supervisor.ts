@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { DeploymentGoal, ReportBody, StatusReport } from '@edgefit/shared/protocol'
 import type { DeploymentStore, SlotDeployment } from './deployment-store.ts'
 import { newRecord } from './record.ts'
+import { statusReport } from './status-report.ts'
 
 /** Runs one slot to its terminal status; see `runDeployment`. */
 export type RunSlot = (deployment: SlotDeployment, signal: AbortSignal) => Promise<void>
@@ -156,18 +157,7 @@ function isSameTry(one: Try | undefined, other: Try): boolean {
   return one?.deploymentId === other.deploymentId && one.attempt === other.attempt
 }
 
-function removed(slot: string, { deploymentId, attempt }: DeploymentGoal): ReportBody {
-  return {
-    kind: 'status',
-    deploymentId,
-    attempt,
-    slot,
-    status: 'removed',
-    phase: null,
-    reason: 'removed-by-operator',
-    message: 'the slot is no longer part of the desired state',
-    outcome: null,
-    running: null,
-    progress: null,
-  }
+function removed(slot: string, goal: DeploymentGoal): ReportBody {
+  const message = 'the slot is no longer part of the desired state'
+  return statusReport(slot, goal, { status: 'removed', reason: 'removed-by-operator', message })
 }
