@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { threadsFor } from '../profile/threads-for.ts'
 import { openBox } from './box.ts'
 import { cacheDir, requireFile } from './files.ts'
 import { formatOperators } from './format-operators.ts'
@@ -31,7 +32,7 @@ export function operatorsCommand(io: CliIo): Command {
       const box = await openBox(flags)
       progress.step('profiling this box')
       const { hardwareClass, limits } = await box.profile(io.signal)
-      const intraOpThreads = Math.max(1, Math.floor(limits.cpus))
+      const intraOpThreads = threadsFor(limits.cpus)
       progress.step('timing operators')
       const times = await timedOperators(
         { modelPath, lengths: flags.dim, runtime: { intraOpThreads, allowSpinning: false, memoryArena: true } },

@@ -13,6 +13,7 @@ import {
 import { prepareModelAndData } from '../deploy/prepare.ts'
 import type { JobProgress } from '../measure/jobs.ts'
 import type { JobRunner } from '../measure/runner.ts'
+import { threadsFor } from '../profile/threads-for.ts'
 import { applyRecipe } from '../search/apply-recipe.ts'
 import { type LabLimits, PASS_COMPARISON } from '../search/child-lab.ts'
 import { type FitInput, fitModel } from '../search/fit.ts'
@@ -171,7 +172,7 @@ async function comparedPasses(
     recipe,
     outPath: join(workDir, 'compared.onnx'),
     compare: PASS_COMPARISON,
-    calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
+    calibrationThreads: threadsFor(profile.limits.cpus),
   } as const
   const result = await runner
     .run<'build'>(job, { timeoutMs: limits.stepTimeoutMs }, signal)

@@ -5,6 +5,7 @@ import type { Profile, RuntimeSettings, SplitSpec } from '@edgefit/shared/model'
 import { prepareModelAndData } from '../deploy/prepare.ts'
 import type { JobProgress } from '../measure/jobs.ts'
 import type { JobRunner } from '../measure/runner.ts'
+import { threadsFor } from '../profile/threads-for.ts'
 import { runtimeCandidates } from '../search/candidates.ts'
 import { createChildLab, DEFAULT_LIMITS } from '../search/child-lab.ts'
 import type { Lab } from '../search/lab.ts'
@@ -43,7 +44,7 @@ export async function withTemporaryLab<Result>(
       split,
       task,
       workDir,
-      calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
+      calibrationThreads: threadsFor(profile.limits.cpus),
       hardwareClass: profile.hardwareClass,
       now,
       monotonicNow,

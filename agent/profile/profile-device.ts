@@ -10,6 +10,7 @@ import { type ConfiguredLimits, readLimits } from './limits.ts'
 import { readOperatingSystem } from './operating-system.ts'
 import { type SystemFiles, systemFiles } from './system-files.ts'
 import { cpuTemperatureC } from './thermal.ts'
+import { threadsFor } from './threads-for.ts'
 
 export interface ProfileOptions {
   readonly runner: JobRunner
@@ -42,7 +43,7 @@ export async function profileDevice(options: ProfileOptions, signal: AbortSignal
   const { limits, cpuIds } = readLimits(files, { online, memoryBytes }, options.limits)
   const version = runtimeVersion()
   const bench = await options.runner.run<'profile-bench'>(
-    { kind: 'profile-bench', threads: Math.max(1, Math.floor(limits.cpus)) },
+    { kind: 'profile-bench', threads: threadsFor(limits.cpus) },
     { timeoutMs: BENCH_TIMEOUT_MS },
     signal,
   )

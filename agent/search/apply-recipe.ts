@@ -1,4 +1,5 @@
 import { type Recipe, recipeDigest, type Trial } from '@edgefit/shared/model'
+import { threadsFor } from '../profile/threads-for.ts'
 import { createChildLab } from './child-lab.ts'
 import type { FitInput, FitPorts } from './fit.ts'
 import { orThrow } from './step-error.ts'
@@ -22,7 +23,6 @@ export async function applyRecipe(
   { runner, limits, now, monotonicNow, onEvent, onProgress }: Omit<FitPorts, 'store'>,
   signal: AbortSignal,
 ): Promise<StudyResult> {
-  const calibrationThreads = Math.max(1, Math.floor(profile.limits.cpus))
   const lab = await createChildLab({
     runner,
     sourcePath: source.path,
@@ -33,7 +33,7 @@ export async function applyRecipe(
     task,
     workDir,
     latencyDir,
-    calibrationThreads,
+    calibrationThreads: threadsFor(profile.limits.cpus),
     hardwareClass: profile.hardwareClass,
     now,
     monotonicNow,

@@ -1,9 +1,10 @@
 import type { Pass, Profile, Recipe, RuntimeSettings } from '@edgefit/shared/model'
 import { type QuantizationFlavour, quantizationFlavours } from '../compress/index.ts'
+import { threadsFor } from '../profile/threads-for.ts'
 
 /** Runtime settings worth timing on a box with `cpus` usable cores: thread counts by powers of two, with and without spinning. */
 export function runtimeCandidates(cpus: number): RuntimeSettings[] {
-  const cores = Math.max(1, Math.floor(cpus))
+  const cores = threadsFor(cpus)
   const threads = new Set<number>([1, cores])
   for (let count = 2; count < cores; count *= 2) threads.add(count)
   return [...threads]

@@ -2,6 +2,7 @@ import type { Digest, Objective, Profile, SplitSpec, Task } from '@edgefit/share
 import { loadModel, operatorHistogram } from '@edgefit/shared/onnx'
 import type { JobProgress } from '../measure/jobs.ts'
 import type { JobRunner } from '../measure/runner.ts'
+import { threadsFor } from '../profile/threads-for.ts'
 import { quantizationCandidates, runtimeCandidates } from './candidates.ts'
 import { createChildLab, type LabLimits } from './child-lab.ts'
 import { pruningCandidates } from './pruning-candidates.ts'
@@ -47,7 +48,7 @@ export async function fitModel(input: FitInput, ports: FitPorts, signal: AbortSi
     task,
     workDir: input.workDir,
     latencyDir: input.latencyDir,
-    calibrationThreads: Math.max(1, Math.floor(profile.limits.cpus)),
+    calibrationThreads: threadsFor(profile.limits.cpus),
     hardwareClass: profile.hardwareClass,
     now: ports.now,
     monotonicNow: ports.monotonicNow,
