@@ -39,14 +39,24 @@ const Hint = z.strictObject({
 })
 
 /**
- * Pressure on weights, added to the loss: `l1` λ Σ|w|, `l2` λ/2 Σw², `group-lasso` λ Σ √n ‖w_c‖ over the slices of one
- * axis (Yuan and Lin 2006), which empties whole channels. Under pressure the weights at the end are kept, not those that
- * did best on the tuning split.
+ * Pressure on weights, added to the loss: `l1` λ Σ|w| and `l2` λ/2 Σw² on matrices and kernels; `group-lasso` λ Σ √n ‖w_c‖
+ * (Yuan and Lin 2006) on all that makes a channel which pruning can remove. `l1` and `group-lasso` act after each update by
+ * their proximal maps, which give exact zeros; with adam and adamw λ is apart from the gradient, as the decay of adamw is.
+ * Under pressure the weights at the end are kept, not those that did best on the tuning split.
  */
-const Penalty = z.strictObject({
-  kind: z.enum(['l1', 'l2', 'group-lasso']),
-  strength: z.number().positive(),
-})
+const Penalty = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('l1'), strength: z.number().positive() }),
+  z.strictObject({ kind: z.literal('l2'), strength: z.number().positive() }),
+  z.strictObject({
+    kind: z.literal('group-lasso'),
+    strength: z.number().positive(),
+    /**
+     * Share of a layer's channels, those of the largest norms, that feel nothing (trimmed lasso: Yun et al., "Trimming the
+     * l1 regularizer", ICML 2019). With 0 channels that stay shrink, too.
+     */
+    spared: z.number().min(0).lt(1).default(0),
+  }),
+])
 
 const beta = z.number().min(0).lt(1)
 const weightDecay = z.number().min(0).default(0)

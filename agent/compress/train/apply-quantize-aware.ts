@@ -32,6 +32,7 @@ export async function applyQuantizeAware(
   const options = { activations: activations.type, weights, exclude, floatStem }
   const aware = quantizationAware(model, options, new Map(intervals), {
     scope: training.trainable,
+    penalties: training.penalties,
     optimizer: training.optimizer.kind,
     weightScales,
     activationRanges,
@@ -49,8 +50,8 @@ export async function applyQuantizeWeightsAware(
   { training, weightScales, ...options }: QuantizeWeightsAwarePass,
   context: TrainingContext,
 ): Promise<PassResult> {
-  const { trainable: scope, optimizer } = training
-  const aware = weightsOnlyAware(model, options, { scope, optimizer: optimizer.kind, weightScales })
+  const { trainable: scope, penalties, optimizer } = training
+  const aware = weightsOnlyAware(model, options, { scope, penalties, optimizer: optimizer.kind, weightScales })
   return await trainAware(aware, training, context)
 }
 

@@ -7,6 +7,7 @@ import type { OpenSession } from '../runtime-port.ts'
 import { simplify } from '../simplify.ts'
 import type { Thermometer } from './cool-down.ts'
 import type { TrainingProgress } from './progress.ts'
+import { withRemovableChannels } from './removable-channels.ts'
 import type { Numbers } from './run-step.ts'
 import { type StampedFile, stampedFile } from './stamped-file.ts'
 import { knowingTeacher, presentTeacher, type TeacherAnswers } from './teacher.ts'
@@ -54,8 +55,8 @@ export interface TrainingContext {
 export async function applyFineTune(given: Model, pass: FineTunePass, context: TrainingContext): Promise<PassResult> {
   const { pass: _, ...training } = pass
   const model = simplify(given)
-  const trainee = { model, trainable: trainableWeights(model, pass.trainable) }
-  const trained = await trainWith(trainee, training, (weights) => withWeights(model, weights), context)
+  const trainable = withRemovableChannels(model, trainableWeights(model, pass.trainable), pass.penalties)
+  const trained = await trainWith({ model, trainable }, training, (weights) => withWeights(model, weights), context)
   return { model: withWeights(model, trained.weights), notes: notesOn(trained) }
 }
 

@@ -11,6 +11,17 @@ export interface TrainableWeight {
   readonly decays: boolean
   /** Axis that counts output channels. */
   readonly channelAxis: number
+  /** Known where it is asked for. */
+  readonly removable?: RemovableChannels
+}
+
+/** Where on one axis of a weight lie channels that pruning can remove. */
+export interface RemovableChannels {
+  readonly axis: number
+  /** By position: the number of its channel, the same in all weights; -1 where it has to stay. */
+  readonly numbers: Int32Array
+  /** First number and one past the last of all channels of a layer, which these are among. */
+  readonly spans: readonly (readonly [first: number, end: number])[]
 }
 
 /**

@@ -139,7 +139,7 @@ async function groups(bench: Bench): Promise<string> {
   if (subject === undefined) return ''
   const rows: CutRow[] = []
   for (const strength of GROUP_STRENGTHS) {
-    const passes = [pressing({ kind: 'group-lasso', strength }), EMPTIED, RECOVERING]
+    const passes = [pressing({ kind: 'group-lasso', strength, spared: 0 }), EMPTIED, RECOVERING]
     const { passes: reports, accuracy, latencyRatio } = await bench.fitter.fit(subject, recipeOf(passes))
     const [pressed, cut, recovered] = reports
     rows.push({

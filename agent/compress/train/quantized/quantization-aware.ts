@@ -7,8 +7,10 @@ import {
   quantizeStatic,
   type StaticQuantization,
 } from '../../quantize-static/quantize-static.ts'
+import { withRemovableChannels } from '../removable-channels.ts'
 import type { Numbers } from '../run-step.ts'
 import type { Optimizer } from '../step/optimizers.ts'
+import type { Penalty } from '../step/penalties.ts'
 import type { Trainee } from '../train.ts'
 import { type TrainableScope, type TrainableWeight, trainableWeights } from '../trainable.ts'
 import { withWeights } from '../with-weights.ts'
@@ -28,6 +30,7 @@ export interface QuantizationAware {
 
 export interface WhatIsLearned {
   readonly scope: TrainableScope
+  readonly penalties?: readonly Penalty[]
   readonly optimizer: Optimizer['kind']
   readonly weightScales: 'from-weights' | 'learned'
   readonly activationRanges: 'frozen' | 'learned'
@@ -45,11 +48,11 @@ export function quantizationAware(
   model: Model,
   options: QuantizeStaticOptions,
   ranges: ReadonlyMap<string, Interval>,
-  { scope, optimizer, weightScales, activationRanges }: WhatIsLearned,
+  { scope, penalties = [], optimizer, weightScales, activationRanges }: WhatIsLearned,
 ): QuantizationAware {
   const quantization = quantizeStatic(model, options)
   const { prepared, plan } = quantization
-  const trained = trainableWeights(prepared, scope)
+  const trained = withRemovableChannels(prepared, trainableWeights(prepared, scope), penalties)
   const barriers = new Set<string>()
   const opset = prepared.opsetImports.get('') ?? 1
   const fixed = scalesFromWeights(barriers)

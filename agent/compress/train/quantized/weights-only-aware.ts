@@ -1,5 +1,6 @@
 import type { Model } from '@edgefit/shared/onnx'
 import { planWeightsOnly, type WeightOnlyOptions } from '../../weight-only/weight-only.ts'
+import { withRemovableChannels } from '../removable-channels.ts'
 import { trainableWeights } from '../trainable.ts'
 import { withWeights } from '../with-weights.ts'
 import { blockScalesFromWeights } from './block-scales-from-weights.ts'
@@ -17,10 +18,10 @@ import type { QuantizationAware, WhatIsLearned } from './quantization-aware.ts'
 export function weightsOnlyAware(
   model: Model,
   options: WeightOnlyOptions,
-  { scope, optimizer, weightScales }: Omit<WhatIsLearned, 'activationRanges'>,
+  { scope, penalties = [], optimizer, weightScales }: Omit<WhatIsLearned, 'activationRanges'>,
 ): QuantizationAware {
   const { prepared, layers, apply } = planWeightsOnly(model, options)
-  const trained = trainableWeights(prepared, scope)
+  const trained = withRemovableChannels(prepared, trainableWeights(prepared, scope), penalties)
   const names = new Set(trained.map(({ name }) => name))
   const barriers = new Set<string>()
   const fixed = blockScalesFromWeights(options, barriers)

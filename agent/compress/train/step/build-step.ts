@@ -8,8 +8,8 @@ import { withBatch } from './batch-size.ts'
 import { emitClipping } from './clip-gradients.ts'
 import { layOutForProducts } from './layout-for-products.ts'
 import { type EmittedLoss, emitHint, emitLoss, type Hint, type Loss } from './losses.ts'
-import { emitUpdate, type Optimizer } from './optimizers.ts'
-import { emitPenalty, type Penalty } from './penalties.ts'
+import { emitReach, emitUpdate, type Optimizer } from './optimizers.ts'
+import { emitPressure, type Penalty } from './penalties.ts'
 import { type Carried, createStepEmitter, type StepEmitter, type StepInput, type StepParts } from './step-emitter.ts'
 
 export interface StepRequest {
@@ -24,7 +24,7 @@ export interface StepRequest {
   readonly optimizer: Optimizer
   /** Gradients are scaled down together to this norm. */
   readonly maxGradientNorm?: number | undefined
-  /** Pressure on the weights that decay. */
+  /** Pressure on weights: `group-lasso` wants `trainable` to know what is removable. */
   readonly penalties?: readonly Penalty[]
   /** Batches whose gradients are averaged for one update. */
   readonly accumulation?: number
@@ -55,7 +55,7 @@ export const TRAINING_OPSET = 17
  * Builds the graph of one training step.
  *
  * @throws EdgefitError MODEL_UNSUPPORTED when the batch cannot be bound or no weight gets a gradient; RECIPE_INVALID when
- * the loss does not fit the model.
+ * the loss does not fit the model, or a penalty presses on nothing.
  */
 export function buildStep(request: StepRequest): TrainingStep {
   const model = layOutForProducts(withBatch(liftOpset(request.model, TRAINING_OPSET), request.batch))
@@ -76,16 +76,20 @@ export function buildStep(request: StepRequest): TrainingStep {
   if (trained.length === 0) throw nothingTrains(missing)
   for (const { name, dims } of trained) emit.carried(name, dims)
 
-  const pressed = trained.map((weight) => underPressure(emit, weight, request.penalties ?? []))
-  const accumulation = emitAccumulation(emit, pressed, request.accumulation ?? 1)
+  const pressure = emitPressure(emit, request.penalties ?? [], trained)
+  const pulled = pressure.pulled(trained.map(({ gradient }) => gradient))
+  const summed = trained.map((weight, at) => ({ ...weight, gradient: pulled[at] ?? '' }))
+  const accumulation = emitAccumulation(emit, summed, request.accumulation ?? 1)
   const ranked = accumulation.gradients.map((value, at) => ({ value, rank: trained[at]?.dims.length ?? 0 }))
   const clipped = emitClipping(emit, ranked, request.maxGradientNorm)
-  for (const [at, weight] of trained.entries()) {
+  const moved = trained.map((weight, at) => {
     const update = emitUpdate(emit, request.optimizer, { ...weight, gradient: clipped.gradients[at] ?? '' })
-    accumulation.carry(weight.name, update.weight)
     for (const [name, value] of update.state) accumulation.carry(name, value)
-  }
-  emit.output(LOSS_OUTPUT, total(emit, [...losses, ...pressed.flatMap((weight) => weight.penalties)]), [])
+    return update.weight
+  })
+  const shrunk = pressure.shrunk(moved, emitReach(emit, request.optimizer))
+  for (const [at, { name }] of trained.entries()) accumulation.carry(name, shrunk[at] ?? '')
+  emit.output(LOSS_OUTPUT, total(emit, [...losses.map(({ loss }) => loss), ...pressure.losses]), [])
   emit.output(GRADIENT_NORM_OUTPUT, clipped.norm, [])
 
   const made = parts()
@@ -152,21 +156,8 @@ export function seedsOf(emit: StepEmitter, losses: readonly EmittedLoss[]): Read
   return seeds
 }
 
-function underPressure<Weight extends TrainableWeight & { readonly gradient: string }>(
-  emit: StepEmitter,
-  weight: Weight,
-  penalties: readonly Penalty[],
-): Weight & { readonly penalties: readonly { readonly loss: string }[] } {
-  const emitted = weight.decays
-    ? penalties.map((penalty) => emitPenalty(emit, penalty, weight.name, weight.dims, weight.channelAxis))
-    : []
-  const gradient = emitted.reduce((sum, penalty) => emit.add('Add', [sum, penalty.gradient]), weight.gradient)
-  return { ...weight, gradient, penalties: emitted }
-}
-
-function total(emit: StepEmitter, parts: readonly { readonly loss: string }[]): string {
-  const names = parts.map(({ loss }) => loss)
-  return names.length === 1 ? (names[0] ?? '') : emit.add('Sum', names)
+function total(emit: StepEmitter, losses: readonly string[]): string {
+  return losses.length === 1 ? (losses[0] ?? '') : emit.add('Sum', losses)
 }
 
 /** The forward graph's own outputs are not given out: a step is run for what it carries on. */

@@ -83,6 +83,15 @@ export function emitUpdate(emit: StepEmitter, optimizer: Optimizer, weight: Upda
   }
 }
 
+/**
+ * Emits how far a gradient of 1 that lasts moves a weight in one update: float32 of shape []. Adam's own length is the
+ * rate whatever the gradient: what is apart from the gradient, as AdamW's decay is, goes by the rate.
+ */
+export function emitReach(emit: StepEmitter, optimizer: Optimizer): string {
+  const rate = emit.input(LEARNING_RATE_INPUT, 'FLOAT', [])
+  return optimizer.kind === 'sgd' ? times(emit, rate, 1 / (1 - optimizer.momentum)) : rate
+}
+
 /** The runtime multiplies [n, m, 1, 1] by a single number element by element, fifteen times slower than a flat value. */
 function flattening(emit: StepEmitter, dims: readonly number[]) {
   const slow = dims.length > 1 && dims.at(-1) === 1
