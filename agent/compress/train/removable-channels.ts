@@ -6,8 +6,8 @@ import type { RemovableChannels, TrainableWeight } from './trainable.ts'
 /**
  * `weights` with the channels of `model` that pruning can remove, where a penalty presses on them: all that makes a
  * channel, and is to be zero for it to be gone, over residual joins, depthwise convolutions and normalizations (Fang et
- * al., "DepGraph", arXiv 2301.12900). What reads it is no part of it: that makes channels of its own. Channels that
- * weights beyond these make as well are left out.
+ * al., "DepGraph", arXiv 2301.12900). What reads it is no part of it: that makes channels of its own. Channels that a
+ * kernel or matrix beyond these makes as well are left out.
  *
  * @param model float32, with the initializers that `weights` name
  */

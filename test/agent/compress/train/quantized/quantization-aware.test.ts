@@ -111,6 +111,25 @@ describe.each([true, false])('quantization-aware training, scales per channel: %
   })
 })
 
+describe('pressure on weights that are rounded on their way', () => {
+  it('empties channels as it does in float', async () => {
+    const model = await untrainedModel()
+    const penalties = [{ kind: 'group-lasso' as const, strength: 0.05, spared: 0.5 }]
+    const { trainee } = quantizationAware(model, OPTIONS, await calibrated(model), { ...GIVEN, penalties })
+    const { weights } = await train(trainee, { ...SMALL_PLAN, penalties }, await portsOf(), signal)
+    const removable = trainee.trainable.filter((weight) => weight.removable !== undefined)
+    expect(removable.length).toBeGreaterThan(2)
+    for (const { name, dims } of removable) {
+      const [rows = 1] = dims
+      const values = weights.get(name) ?? new Float32Array()
+      const length = values.length / rows
+      const starts = Array.from({ length: rows }, (_, row) => row * length)
+      const isEmpty = (start: number) => values.subarray(start, start + length).every((value) => value === 0)
+      expect(starts.filter(isEmpty).length, name).toBe(rows / 2)
+    }
+  })
+})
+
 describe('what is learned beside the weights', () => {
   const besides = async (learning: Parameters<typeof quantizationAware>[3]): Promise<readonly string[]> => {
     const model = await untrainedModel()
