@@ -9,6 +9,7 @@ import * as z from 'zod'
 import { openStoreForReading } from '../store/open-store.ts'
 import { type InputOf, OPERATIONS, type OperationName, type OutputOf } from './operations.ts'
 import { runQuery } from './run-operation.ts'
+import { unreadableFile } from './unreadable-file.ts'
 import { fromWireError, WireError } from './wire.ts'
 
 /** An operator's end of the HTTP interface. */
@@ -99,11 +100,7 @@ async function openFile(path: string): Promise<FileHandle> {
   try {
     return await open(path, 'r')
   } catch (cause) {
-    throw new EdgefitError(`${path}: cannot read this file; check the path and its permissions`, {
-      code: 'NOT_FOUND',
-      cause,
-      details: { path },
-    })
+    throw unreadableFile(path, cause)
   }
 }
 

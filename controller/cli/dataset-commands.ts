@@ -7,7 +7,7 @@ import type { DatasetView } from '../catalog/datasets.ts'
 import { mebibytes, plural, utcMinute } from '../report/words.ts'
 import { addImageOptions, type ImageFlags, imageFolderOptions, refuseImageOptions } from './image-options.ts'
 import { type CliIo, type CommonFlags, connect, verb } from './io.ts'
-import { formatFacts, formatTable, print } from './output.ts'
+import { formatFacts, formatTable, print, versionText } from './output.ts'
 import { createProgressBar } from './progress-bar.ts'
 import { sendFile } from './send-file.ts'
 
@@ -35,7 +35,7 @@ function publishCommand(io: CliIo): Command {
           io,
           flags.json,
           result,
-          () => `${nameOf(dataset)}: ${created ? 'published' : 'published before'}, ${contentText(dataset)}`,
+          () => `${versionText(dataset)}: ${created ? 'published' : 'published before'}, ${contentText(dataset)}`,
         )
       }
       if (flags.images !== undefined) {
@@ -77,7 +77,7 @@ function listCommand(io: CliIo): Command {
       print(io, flags.json, result, () => {
         if (result.datasets.length === 0) return 'no datasets; "edgefit dataset publish" adds one'
         const rows = result.datasets.map((dataset) => [
-          nameOf(dataset),
+          versionText(dataset),
           String(dataset.count),
           dataset.hasLabels ? 'yes' : 'no',
           mebibytes(dataset.artifact.sizeBytes),
@@ -102,7 +102,7 @@ function showCommand(io: CliIo): Command {
     const { dataset } = result
     print(io, flags.json, result, () =>
       formatFacts(io, [
-        ['dataset', nameOf(dataset)],
+        ['dataset', versionText(dataset)],
         ['published', utcMinute(dataset.publishedAtMs)],
         ['content', contentText(dataset)],
         ...dataset.arrays.map(
@@ -114,10 +114,6 @@ function showCommand(io: CliIo): Command {
       ]),
     )
   })
-}
-
-function nameOf({ name, version }: DatasetView): string {
-  return `${name}@${version}`
 }
 
 function contentText({ count, hasLabels }: DatasetView): string {

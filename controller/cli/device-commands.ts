@@ -5,7 +5,7 @@ import { ago, mebibytes, plural, utcMinute } from '../report/words.ts'
 import { DEVICE_STATES, type DeviceState } from '../store/schema.ts'
 import { type CliIo, type CommonFlags, connect, verb } from './io.ts'
 import { collect, durationS, integerIn, label } from './option-parsers.ts'
-import { formatFacts, formatTable, labelsText, print } from './output.ts'
+import { formatFacts, formatTable, labelsText, print, versionText } from './output.ts'
 
 export function deviceCommands(io: CliIo): Command {
   return new Command('device')
@@ -133,11 +133,6 @@ function deviceDetail(io: CliIo, { device, keyFingerprint, profile, slots }: Out
     ['agent', device.agentVersion],
   ])
   if (slots.length === 0) return `${facts}\n\nno slot has anything to run`
-  const rows = slots.map((slot) => [
-    slot.slot,
-    `${slot.model.name}@${slot.model.version}`,
-    slot.phase ?? slot.status,
-    slot.rollout,
-  ])
+  const rows = slots.map((slot) => [slot.slot, versionText(slot.model), slot.phase ?? slot.status, slot.rollout])
   return `${facts}\n\n${formatTable(io, ['SLOT', 'MODEL', 'STATUS', 'ROLLOUT'], rows)}`
 }

@@ -1,11 +1,10 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { Task, TensorSpec } from '@edgefit/shared/model'
 import { Command, Option } from 'commander'
-import type { ModelView } from '../catalog/models.ts'
 import { mebibytes, utcMinute } from '../report/words.ts'
 import { type CliIo, type CommonFlags, connect, verb } from './io.ts'
 import { finite, numberAbove } from './option-parsers.ts'
-import { formatFacts, formatTable, print } from './output.ts'
+import { formatFacts, formatTable, print, versionText } from './output.ts'
 
 export function modelCommands(io: CliIo): Command {
   return new Command('model')
@@ -54,7 +53,8 @@ function publishCommand(io: CliIo): Command {
         io,
         flags.json,
         result,
-        () => `${nameOf(model)}: ${published}, ${taskText(model.task)}, ${mebibytes(model.artifact.sizeBytes)} MiB`,
+        () =>
+          `${versionText(model)}: ${published}, ${taskText(model.task)}, ${mebibytes(model.artifact.sizeBytes)} MiB`,
       )
     })
 }
@@ -91,7 +91,7 @@ function listCommand(io: CliIo): Command {
     print(io, flags.json, result, () => {
       if (result.models.length === 0) return 'no models; "edgefit model publish" adds one'
       const rows = result.models.map((model) => [
-        nameOf(model),
+        versionText(model),
         taskText(model.task),
         mebibytes(model.artifact.sizeBytes),
         utcMinute(model.publishedAtMs),
@@ -108,7 +108,7 @@ function showCommand(io: CliIo): Command {
       const { model } = result
       print(io, flags.json, result, () =>
         formatFacts(io, [
-          ['model', nameOf(model)],
+          ['model', versionText(model)],
           ['published', utcMinute(model.publishedAtMs)],
           ['task', taskText(model.task)],
           ...model.inputs.map((input) => ['input', tensorText(input)] as const),
@@ -119,10 +119,6 @@ function showCommand(io: CliIo): Command {
       )
     },
   )
-}
-
-function nameOf({ name, version }: ModelView): string {
-  return `${name}@${version}`
 }
 
 function taskText(task: Task): string {

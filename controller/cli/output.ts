@@ -35,6 +35,11 @@ export function formatFacts(io: CliIo, facts: readonly (readonly [string, string
   return compactTable([{}, { shrinksTo: 20 }], rows, io.stdout.columns ?? WIDTH_ELSEWHERE)
 }
 
+/** As the catalog's verbs take it. */
+export function versionText({ name, version }: { readonly name: string; readonly version: number }): string {
+  return `${name}@${version}`
+}
+
 export function labelsText(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels)
     .map(([key, value]) => `${key}=${value}`)

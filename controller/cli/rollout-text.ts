@@ -4,7 +4,7 @@ import { mebibytes, ms, plural } from '../report/words.ts'
 import type { RolloutPlan } from '../rollout/plan-rollout.ts'
 import type { DeploymentView, RolloutSummary, RolloutView } from '../rollout/rollout-view.ts'
 import type { CliIo } from './io.ts'
-import { formatFacts, formatTable } from './output.ts'
+import { formatFacts, formatTable, versionText } from './output.ts'
 
 export const STATUS_INKS: Readonly<Record<DeploymentView['status'], Ink>> = {
   queued: 'dim',
@@ -22,7 +22,7 @@ export function rolloutTable(io: CliIo, rollouts: readonly RolloutSummary[]): st
   const rows = rollouts.map((rollout) => [
     rollout.id,
     rollout.state,
-    `${rollout.model.name}@${rollout.model.version}`,
+    versionText(rollout.model),
     rollout.slot,
     rollout.selector,
     countsText(rollout),
@@ -34,8 +34,8 @@ export function rolloutDetail(io: CliIo, rollout: RolloutView): string {
   const { schedule, search, split } = rollout
   const facts = formatFacts(io, [
     ['rollout', `${rollout.id} (${rollout.state})`],
-    ['model', `${rollout.model.name}@${rollout.model.version} in slot ${rollout.slot}`],
-    ['dataset', `${rollout.dataset.name}@${rollout.dataset.version}, ${splitText(split)}`],
+    ['model', `${versionText(rollout.model)} in slot ${rollout.slot}`],
+    ['dataset', `${versionText(rollout.dataset)}, ${splitText(split)}`],
     ['objective', objectiveText(rollout.objective)],
     ['search', `${search.budgetS} s, seed ${search.seed}`],
     ['selector', rollout.selector],
@@ -56,8 +56,8 @@ export function rolloutDetail(io: CliIo, rollout: RolloutView): string {
 
 export function planText(io: CliIo, plan: RolloutPlan): string {
   const facts = formatFacts(io, [
-    ['model', `${plan.model.name}@${plan.model.version} in slot ${plan.slot}`],
-    ['dataset', `${plan.dataset.name}@${plan.dataset.version}, ${splitText(plan.split)}`],
+    ['model', `${versionText(plan.model)} in slot ${plan.slot}`],
+    ['dataset', `${versionText(plan.dataset)}, ${splitText(plan.split)}`],
     ['devices', plural(plan.targets.length, 'device')],
     ['to move', `${mebibytes(plan.totalBytes)} MiB at most`],
   ])

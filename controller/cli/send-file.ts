@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { EdgefitError } from '@edgefit/shared'
 import type { ControllerClient } from '../api/client.ts'
+import { unreadableFile } from '../api/unreadable-file.ts'
 import type { CliIo } from './io.ts'
 import { createProgressBar } from './progress-bar.ts'
 
@@ -17,11 +18,7 @@ export async function sendFile(io: CliIo, client: ControllerClient, path: string
 
 async function statFile(path: string): Promise<{ readonly size: number }> {
   const found = await stat(path).catch((cause: unknown) => {
-    throw new EdgefitError(`${path}: cannot read this file; check the path and its permissions`, {
-      code: 'NOT_FOUND',
-      cause,
-      details: { path },
-    })
+    throw unreadableFile(path, cause)
   })
   if (found.isFile()) return found
   throw new EdgefitError(`${path} is not a file; for a folder of images give --images`, {

@@ -4,8 +4,9 @@ import { trialsChart } from './chart-trials.ts'
 import { type Html, html } from './html.ts'
 import { verdictBadge } from './html-verdict.ts'
 import type { Figures, LatencyRow, RowDetail } from './latency-report.ts'
+import { trialFigures } from './trial-figures.ts'
 import { rankTrials, trialFate } from './trial-order.ts'
-import { accuracyFigure, ago, METRIC_WORDS, mebibytes, ms, msBeside, plural, times } from './words.ts'
+import { accuracyFigure, ago, METRIC_WORDS, mebibytes, ms, plural, times } from './words.ts'
 
 /** Everything known of one slot: distributions, trials against both limits, and why each trial lost. */
 export function deviceDetail(row: LatencyRow, detail: RowDetail, id: string, nowMs: number): Html {
@@ -100,17 +101,11 @@ function trialsTable(trials: RowDetail['trials'], budgetMs = 0): Html {
 }
 
 function trialRow(trial: RowDetail['trials'][number], budgetMs: number): Html {
-  const { id, label, fate, threads, latencyMs, speedUp, accuracy, sqnrDb, sizeBytes, peakRssBytes, losses, failure } =
-    trial
+  const { id, label, fate, threads, latencyMs, losses, failure } = trial
   const cells = [
     latencyMs ? ms(latencyMs.p50) : '–',
     latencyMs ? ms(latencyMs.p90) : '–',
-    latencyMs ? msBeside(latencyMs.p90Bound, budgetMs) : '–',
-    speedUp ? times(speedUp.ratio) : '–',
-    accuracy ? accuracyFigure(accuracy.value, accuracy) : '–',
-    sqnrDb === null ? '–' : sqnrDb.toFixed(1),
-    sizeBytes === null ? '–' : mebibytes(sizeBytes),
-    peakRssBytes === null ? '–' : mebibytes(peakRssBytes),
+    ...trialFigures(trial, budgetMs),
   ]
   const why = failure ? `${failure.reason}: ${failure.message}` : losses.map(({ detail }) => detail).join('; ')
   return html`<tr class="${fate === 'won' ? 'chosen' : ''}"><td>${id}</td><th scope="row" class="trial-name">${label}<small>${plural(threads, 'thread')}</small></th>

@@ -3,6 +3,7 @@ import { printable } from './printable.ts'
 import { latencyHistogram } from './terminal-histogram.ts'
 import { compactTable, type TableRow } from './terminal-table.ts'
 import { type Paint, VERDICT_INKS } from './terminal-text.ts'
+import { trialFigures } from './trial-figures.ts'
 import { rankTrials, trialFate } from './trial-order.ts'
 import {
   accuracyFigure,
@@ -10,7 +11,6 @@ import {
   METRIC_WORDS,
   mebibytes,
   ms,
-  msBeside,
   plural,
   times,
   VERDICT_SIGNS,
@@ -160,18 +160,13 @@ function trialTable({ objective }: LatencyRow, trials: readonly TrialLine[], col
   const header = ['#', 'TRIAL', 'RESULT', 'P90 ≤ ms', 'SPEED-UP', 'ACCURACY', 'SQNR dB', 'SIZE MiB', 'PEAK MiB']
   const lines: TableRow[] = [header.map((cell) => paint('bold', cell))]
   for (const trial of rankTrials(trials)) {
-    const { id, label, latencyMs, speedUp, accuracy, sqnrDb, sizeBytes, peakRssBytes, fate, failure } = trial
+    const { id, label, fate, failure } = trial
     const ink = fate === 'won' ? 'green' : fate === 'failed' ? 'red' : 'dim'
     lines.push([
       String(id),
       printable(label),
       paint(ink, trialFate(trial)),
-      latencyMs ? msBeside(latencyMs.p90Bound, objective?.latencyP90Ms ?? 0) : '–',
-      speedUp ? times(speedUp.ratio) : '–',
-      accuracy ? accuracyFigure(accuracy.value, accuracy) : '–',
-      sqnrDb === null ? '–' : sqnrDb.toFixed(1),
-      sizeBytes === null ? '–' : mebibytes(sizeBytes),
-      peakRssBytes === null ? '–' : mebibytes(peakRssBytes),
+      ...trialFigures(trial, objective?.latencyP90Ms ?? 0),
     ])
     for (const { detail } of trial.losses) lines.push({ across: paint('dim', printable(detail)), indent: 6 })
     if (failure !== null)

@@ -2,6 +2,7 @@ import type { ArtifactRef } from '@edgefit/shared/model'
 import { DeploymentGoal, type DesiredState, PROTOCOL_VERSION } from '@edgefit/shared/protocol'
 import { artifactRefOf } from '../store/artifact-ref.ts'
 import type { ControllerDatabase } from '../store/schema.ts'
+import { deploymentsInFull } from './deployments-in-full.ts'
 
 const LIFE_MS = 7 * 24 * 3_600_000
 /** Issued anew with half its life left, so that a device that is away for days still meets a valid one. */
@@ -72,18 +73,8 @@ export async function devicesToRenew(db: ControllerDatabase, nowMs: number): Pro
 }
 
 async function loadSlots(db: ControllerDatabase, device: string): Promise<Slots> {
-  const rows = await db
-    .selectFrom('slot_goals')
-    .innerJoin('deployments', 'deployments.id', 'slot_goals.deployment_id')
-    .innerJoin('rollouts', 'rollouts.id', 'deployments.rollout_id')
-    .innerJoin('models', (join) =>
-      join.onRef('models.name', '=', 'rollouts.model_name').onRef('models.version', '=', 'rollouts.model_version'),
-    )
-    .innerJoin('datasets', (join) =>
-      join
-        .onRef('datasets.name', '=', 'rollouts.dataset_name')
-        .onRef('datasets.version', '=', 'rollouts.dataset_version'),
-    )
+  const rows = await deploymentsInFull(db)
+    .innerJoin('slot_goals', 'slot_goals.deployment_id', 'deployments.id')
     .selectAll('rollouts')
     .select([
       'slot_goals.slot as goal_slot',

@@ -6,6 +6,7 @@ import { type DeviceView, loadDevices } from '../fleet/device-view.ts'
 import { selectDevices } from '../fleet/selector.ts'
 import type { ControllerDatabase } from '../store/schema.ts'
 import { checkRollout, resolveSplit } from './check-rollout.ts'
+import { deploymentsInFull } from './deployments-in-full.ts'
 import type { RolloutInput } from './rollout-input.ts'
 
 /** What a rollout would do, from what is known now. */
@@ -92,17 +93,7 @@ export async function planRollout(db: ControllerDatabase, input: z.output<typeof
 
 /** `device digest` of every artifact that a deployment has brought to a device. */
 async function loadHad(db: ControllerDatabase): Promise<ReadonlySet<string>> {
-  const rows = await db
-    .selectFrom('deployments')
-    .innerJoin('rollouts', 'rollouts.id', 'deployments.rollout_id')
-    .innerJoin('models', (join) =>
-      join.onRef('models.name', '=', 'rollouts.model_name').onRef('models.version', '=', 'rollouts.model_version'),
-    )
-    .innerJoin('datasets', (join) =>
-      join
-        .onRef('datasets.name', '=', 'rollouts.dataset_name')
-        .onRef('datasets.version', '=', 'rollouts.dataset_version'),
-    )
+  const rows = await deploymentsInFull(db)
     .select(['deployments.device_id', 'models.artifact_digest as model', 'datasets.artifact_digest as dataset'])
     .where('deployments.verdict', 'is not', null)
     .execute()
