@@ -127,7 +127,8 @@ export function backedOff(
 }
 
 /**
- * After a look at the tuning split. Weights that are not as sparse yet as they are to be do not count as better. Under
+ * After a look at the tuning split. Of weights that did equally well the later are kept: the rate has fallen since, and
+ * luck has had less to do with them. Weights that are not as sparse yet as they are to be do not count as better. Under
  * penalties the last always do: those before were better for having felt less of the pressure that is asked for.
  */
 export function looked(
@@ -137,11 +138,16 @@ export function looked(
   look: TrainingLook,
 ): TrainingState {
   const history = [...state.history, look]
-  const isFirstThatCounts = sparsity !== undefined && state.best.update < settledAt(sparsity, updates)
-  if (!(isFirstThatCounts || penalties.length > 0 || look.score > state.best.score)) {
-    return { ...state, history, looksWithoutBetter: state.looksWithoutBetter + 1 }
+  const { best, looksWithoutBetter } = state
+  const isFirstThatCounts = sparsity !== undefined && best.update < settledAt(sparsity, updates)
+  const isBetter = isFirstThatCounts || penalties.length > 0 || look.score > best.score
+  const isAsGood = look.score === best.score && best.update > 0
+  return {
+    ...state,
+    history,
+    looksWithoutBetter: isBetter ? 0 : looksWithoutBetter + 1,
+    best: isBetter || isAsGood ? { update: look.update, score: look.score, weights } : best,
   }
-  return { ...state, history, looksWithoutBetter: 0, best: { update: look.update, score: look.score, weights } }
 }
 
 /** There is one from the start. */

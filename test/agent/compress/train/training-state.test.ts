@@ -58,12 +58,20 @@ describe('backing off', () => {
 })
 
 describe('a look at the tuning split', () => {
-  it('keeps the best weights, but under penalties the last', async () => {
+  it('keeps the best weights, of equals the later, and under penalties the last', async () => {
     const pressed: TrainingPlan = { ...SMALL_PLAN, penalties: [{ kind: 'l1', strength: 0.1 }] }
     const { start } = await started(SMALL_PLAN)
     const worse = { update: 10, loss: 1, score: 0.4 }
     const weights = new Map([['w', Float32Array.of(0)]])
     expect(looked(start, SMALL_PLAN, weights, worse)).toMatchObject({ best: start.best, looksWithoutBetter: 1 })
+    const better = looked(start, SMALL_PLAN, weights, { ...worse, score: 0.6 })
+    const later = new Map([['w', Float32Array.of(1)]])
+    expect(looked(better, SMALL_PLAN, later, { update: 20, loss: 1, score: 0.6 })).toMatchObject({
+      best: { update: 20, weights: later },
+      looksWithoutBetter: 1,
+    })
+    // What is no better than what was given is not taken for it.
+    expect(looked(start, SMALL_PLAN, weights, { ...worse, score: 0.5 }).best).toEqual(start.best)
     expect(looked(start, pressed, weights, worse)).toMatchObject({
       best: { update: 10, score: 0.4, weights },
       looksWithoutBetter: 0,
