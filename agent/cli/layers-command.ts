@@ -1,3 +1,4 @@
+import type { TaskFlags } from '@edgefit/shared/model'
 import { Command } from 'commander'
 import { openBox } from './box.ts'
 import { readRecipe, requireFile } from './files.ts'
@@ -5,9 +6,9 @@ import { formatLayers } from './format-layers.ts'
 import { type CliIo, jobShares, printResult, progressOf } from './io.ts'
 import { rankedLayers } from './layers.ts'
 import { addLimitOptions, type LimitOptions, seedOption } from './options.ts'
-import { addTaskOptions, type TaskOptions, taskOf } from './task-option.ts'
+import { addTaskOptions, taskOf } from './task-option.ts'
 
-interface LayersFlags extends LimitOptions, TaskOptions {
+interface LayersFlags extends LimitOptions, TaskFlags {
   readonly data: string
   readonly recipe?: string
   readonly seed: number

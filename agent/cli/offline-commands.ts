@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { EdgefitError } from '@edgefit/shared'
-import { type ObjectiveFlags, objectiveFromFlags } from '@edgefit/shared/model'
-import { Command, Option } from 'commander'
+import { type ObjectiveFlags, objectiveFromFlags, type TaskFlags } from '@edgefit/shared/model'
+import { Command } from 'commander'
 import { DEFAULT_LIMITS } from '../search/child-lab.ts'
 import { bench } from './bench.ts'
 import { openBox } from './box.ts'
@@ -13,9 +13,10 @@ import { type CliIo, printResult, progressOf } from './io.ts'
 import { layersCommand } from './layers-command.ts'
 import { operatorsCommand } from './operators-command.ts'
 import { type OptimizePorts, optimize, RESULT_FILES } from './optimize.ts'
-import { addLimitOptions, integerIn, type LimitOptions, numberIn, seedOption } from './options.ts'
+import { addLimitOptions, type LimitOptions, seedOption } from './options.ts'
 import type { Progress } from './progress.ts'
-import { addTaskOptions, type TaskOptions, taskOf } from './task-option.ts'
+import { addSearchOptions, refuseSearchOptions } from './search-options.ts'
+import { addTaskOptions, taskOf } from './task-option.ts'
 
 /** The verbs that need no controller. */
 export function offlineCommands(io: CliIo): readonly Command[] {
@@ -34,7 +35,7 @@ function profileCommand(io: CliIo): Command {
   return addLimitOptions(command)
 }
 
-interface OptimizeFlags extends LimitOptions, TaskOptions, Omit<ObjectiveFlags, 'latencyP90Ms'> {
+interface OptimizeFlags extends LimitOptions, TaskFlags, Omit<ObjectiveFlags, 'latencyP90Ms'> {
   readonly data: string
   readonly out: string
   readonly recipe?: string
@@ -56,29 +57,6 @@ function optimizeCommand(io: CliIo): Command {
     .option(
       '--student <file>',
       'apply the recipe to this ONNX file, which is to replace the model and may learn from it',
-    )
-    .addOption(
-      new Option('--latency-p90-ms <ms>', 'latency budget for the 90th percentile').argParser(numberIn(0, 1e7)),
-    )
-    .addOption(
-      new Option('--accuracy-floor <ratio>', 'least accuracy, times that of fp32, for example 0.99').argParser(
-        numberIn(0, 1),
-      ),
-    )
-    .addOption(
-      new Option('--accuracy-min <value>', 'least accuracy, absolute, for example 0.90').argParser(numberIn(0, 1)),
-    )
-    .addOption(new Option('--max-memory-mib <n>', 'most resident memory').argParser(numberIn(0, 1e7)))
-    .addOption(new Option('--max-size-mib <n>', 'largest file').argParser(numberIn(0, 1e7)))
-    .addOption(
-      new Option('--minimize <what>', 'what to minimize')
-        .choices(['latency', 'size', 'memory', 'none'])
-        .default('latency'),
-    )
-    .addOption(
-      new Option('--budget-s <s>', 'no trial starts after this many seconds')
-        .argParser(integerIn(1, 604_800))
-        .default(600),
     )
     .addOption(seedOption())
     .option('--json', 'print the report as JSON')
@@ -120,7 +98,7 @@ function optimizeCommand(io: CliIo): Command {
       const written = [...(report.winner ? RESULT_FILES : []), 'report.json']
       printResult(io, flags.json ?? false, report, () => formatReport(report, written, outDir))
     })
-  return addTaskOptions(addLimitOptions(command))
+  return addTaskOptions(addLimitOptions(addSearchOptions(command)))
 }
 
 function benchCommand(io: CliIo): Command {
@@ -132,7 +110,7 @@ function benchCommand(io: CliIo): Command {
     .option('--json', 'print the measurement as JSON')
     .addHelpText('after', '\nExample:\n  edgefit-agent bench model.onnx --data data.npz --max-threads 1')
     .action(
-      async (modelPath: string, flags: LimitOptions & TaskOptions & { data: string; seed: number; json?: boolean }) => {
+      async (modelPath: string, flags: LimitOptions & TaskFlags & { data: string; seed: number; json?: boolean }) => {
         const options = { modelPath, npzPath: flags.data, task: taskOf(flags), seed: flags.seed }
         await requireFile('model', modelPath)
         await requireFile('--data', flags.data)
@@ -147,30 +125,6 @@ function benchCommand(io: CliIo): Command {
       },
     )
   return addTaskOptions(addLimitOptions(command))
-}
-
-const SEARCH_OPTIONS: ReadonlySet<string> = new Set([
-  'latencyP90Ms',
-  'accuracyFloor',
-  'accuracyMin',
-  'maxMemoryMib',
-  'maxSizeMib',
-  'minimize',
-  'budgetS',
-])
-
-/** @throws EdgefitError USAGE naming the options that one recipe, which is applied as it is, would ignore */
-function refuseSearchOptions(command: Command): void {
-  const given = command.options.filter((option) => {
-    const name = option.attributeName()
-    return SEARCH_OPTIONS.has(name) && command.getOptionValueSource(name) === 'cli'
-  })
-  if (given.length === 0) return
-  const names = given.map(({ long }) => long).join(', ')
-  throw new EdgefitError(
-    `--recipe applies one recipe and searches nothing, so ${names} would be ignored: leave ${given.length === 1 ? 'it' : 'them'} out, or leave --recipe out to search`,
-    { code: 'USAGE' },
-  )
 }
 
 function wantedOf(flags: OptimizeFlags): Parameters<typeof optimize>[0]['wanted'] {

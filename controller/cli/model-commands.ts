@@ -1,5 +1,5 @@
 import { EdgefitError } from '@edgefit/shared'
-import type { Task, TensorSpec } from '@edgefit/shared/model'
+import { type Task, type TaskFlags, type TensorSpec, taskFromFlags } from '@edgefit/shared/model'
 import { Command, Option } from 'commander'
 import { mebibytes, utcMinute } from '../report/words.ts'
 import { type CliIo, type CommonFlags, connect, verb } from './io.ts'
@@ -14,10 +14,7 @@ export function modelCommands(io: CliIo): Command {
     .addCommand(showCommand(io))
 }
 
-interface PublishFlags extends CommonFlags {
-  readonly task?: Exclude<Task['kind'], 'custom'>
-  readonly threshold?: number
-  readonly tolerance?: number
+interface PublishFlags extends CommonFlags, TaskFlags {
   readonly data?: string
 }
 
@@ -60,29 +57,13 @@ function publishCommand(io: CliIo): Command {
 }
 
 /** @throws EdgefitError USAGE for options that do not go together, or where nothing tells the task */
-function taskOf({ task, threshold, tolerance, data }: PublishFlags): Task | null {
-  if (threshold !== undefined && task !== 'binary-score')
-    throw new EdgefitError('--threshold goes with --task binary-score: add it, or leave --threshold out', {
-      code: 'USAGE',
-    })
-  if (tolerance !== undefined && task !== 'regression')
-    throw new EdgefitError('--tolerance goes with --task regression: add it, or leave --tolerance out', {
-      code: 'USAGE',
-    })
-  if (task === undefined) {
-    if (data !== undefined) return null
-    throw new EdgefitError('say what the outputs mean: --task KIND, or --data NAME to tell it from labels', {
-      code: 'USAGE',
-    })
-  }
-  switch (task) {
-    case 'binary-score':
-      return { kind: task, ...(threshold !== undefined && { threshold }) }
-    case 'regression':
-      return { kind: task, tolerance: tolerance ?? 0.05 }
-    case 'classification':
-      return { kind: task }
-  }
+function taskOf(flags: PublishFlags): Task | null {
+  const task = taskFromFlags(flags)
+  if (task !== undefined) return task
+  if (flags.data !== undefined) return null
+  throw new EdgefitError('say what the outputs mean: --task KIND, or --data NAME to tell it from labels', {
+    code: 'USAGE',
+  })
 }
 
 function listCommand(io: CliIo): Command {

@@ -1,5 +1,5 @@
 import { EdgefitError } from '@edgefit/shared'
-import { type ObjectiveFlags, objectiveFromFlags } from '@edgefit/shared/model'
+import { MINIMIZABLE, OBJECTIVE_OPTIONS, type ObjectiveFlags, objectiveFromFlags } from '@edgefit/shared/model'
 import { type Command, Option } from 'commander'
 import type { RolloutInput } from '../rollout/rollout-input.ts'
 import { cronExpression, durationS, integerIn, numberAbove, splitCounts } from './option-parsers.ts'
@@ -19,30 +19,16 @@ export interface RolloutFlags extends ObjectiveFlags {
 
 /** The same names as `edgefit-agent optimize` has for the same things. */
 export function addRolloutOptions(command: Command): Command {
-  return command
+  command
     .requiredOption('--model <name>', 'NAME (its newest version) or NAME@VERSION')
     .requiredOption('--data <name>', 'NAME (its newest version) or NAME@VERSION')
     .requiredOption('--selector <terms>', '"all", or terms that must all hold: site=lab,arch=arm64')
-    .addOption(
-      new Option('--latency-p90-ms <ms>', 'latency budget for the 90th percentile')
-        .argParser(numberAbove(0, 1e7))
-        .makeOptionMandatory(),
-    )
-    .addOption(
-      new Option('--accuracy-floor <ratio>', 'least accuracy, times that of fp32, as in 0.99').argParser(
-        numberAbove(0, 1),
-      ),
-    )
-    .addOption(
-      new Option('--accuracy-min <value>', 'least accuracy, absolute, as in 0.90').argParser(numberAbove(0, 1)),
-    )
-    .addOption(new Option('--max-memory-mib <n>', 'most resident memory').argParser(numberAbove(0, 1e7)))
-    .addOption(new Option('--max-size-mib <n>', 'largest file').argParser(numberAbove(0, 1e7)))
-    .addOption(
-      new Option('--minimize <what>', 'what to minimize')
-        .choices(['latency', 'size', 'memory', 'none'])
-        .default('latency'),
-    )
+  for (const [name, { flags, description, max }] of Object.entries(OBJECTIVE_OPTIONS)) {
+    const option = new Option(flags, description).argParser(numberAbove(0, max))
+    command.addOption(option.makeOptionMandatory(name === 'latencyP90Ms'))
+  }
+  return command
+    .addOption(new Option('--minimize <what>', 'what to minimize').choices(MINIMIZABLE).default('latency'))
     .option('--slot <name>', 'place on the box for one active model', 'default')
     .addOption(
       new Option('--budget-s <s>', 'no trial starts after this many seconds')

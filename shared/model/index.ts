@@ -24,8 +24,8 @@ export {
   SPLITS,
   VariantRef,
 } from './measurement.ts'
-export { AccuracyFloor, Objective } from './objective.ts'
-export { type ObjectiveFlags, objectiveFromFlags } from './objective-flags.ts'
+export { AccuracyFloor, MINIMIZABLE, Objective } from './objective.ts'
+export { OBJECTIVE_OPTIONS, type ObjectiveFlags, objectiveFromFlags } from './objective-flags.ts'
 export { OptimizeReport, PassReport } from './optimize-report.ts'
 export { orderFaults } from './pass-contracts.ts'
 export { ArtifactRef, Digest, Labels, Name, TENSOR_TYPES, TensorSpec } from './primitives.ts'
@@ -35,5 +35,6 @@ export { recipeDigest } from './recipe-digest.ts'
 export { RuntimeJson } from './runtime-json.ts'
 export { SplitSpec } from './split-spec.ts'
 export { Task } from './task.ts'
+export { type TaskFlags, taskFromFlags } from './task-flags.ts'
 export { needsLabels, Training } from './training.ts'
 export { LOSS_REASONS, LossReason, TRIAL_FAILURES, Trial, TrialFailure, TrialOutcome } from './trial.ts'

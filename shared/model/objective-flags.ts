@@ -12,6 +12,19 @@ export interface ObjectiveFlags {
   readonly minimize: string
 }
 
+/** The numbers of an objective as options: each above 0 and at most `max`. */
+export const OBJECTIVE_OPTIONS = {
+  latencyP90Ms: { flags: '--latency-p90-ms <ms>', description: 'latency budget for the 90th percentile', max: 1e7 },
+  accuracyFloor: {
+    flags: '--accuracy-floor <ratio>',
+    description: 'least accuracy, times that of fp32, as in 0.99',
+    max: 1,
+  },
+  accuracyMin: { flags: '--accuracy-min <value>', description: 'least accuracy, absolute, as in 0.90', max: 1 },
+  maxMemoryMib: { flags: '--max-memory-mib <n>', description: 'most resident memory', max: 1e7 },
+  maxSizeMib: { flags: '--max-size-mib <n>', description: 'largest file', max: 1e7 },
+} satisfies Record<Exclude<keyof ObjectiveFlags, 'minimize'>, object>
+
 /** @throws EdgefitError USAGE for options that do not go together, or an objective that is none */
 export function objectiveFromFlags(flags: ObjectiveFlags): Objective {
   const { latencyP90Ms, accuracyFloor, accuracyMin, maxMemoryMib, maxSizeMib, minimize } = flags

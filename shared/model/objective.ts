@@ -7,12 +7,14 @@ export const AccuracyFloor = z.discriminatedUnion('kind', [
 ])
 export type AccuracyFloor = z.infer<typeof AccuracyFloor>
 
+export const MINIMIZABLE = ['latency', 'size', 'memory', 'none'] as const
+
 /** Hard constraints, and what to minimize among the variants that satisfy them (`none`: the first one will do). */
 export const Objective = z.strictObject({
   latencyP90Ms: z.number().positive('must be a latency above 0 ms'),
   accuracy: AccuracyFloor.optional(),
   memoryBytes: z.int().positive().optional(),
   sizeBytes: z.int().positive().optional(),
-  minimize: z.enum(['latency', 'size', 'memory', 'none']).default('latency'),
+  minimize: z.enum(MINIMIZABLE).default('latency'),
 })
 export type Objective = z.infer<typeof Objective>
