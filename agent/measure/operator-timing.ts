@@ -1,6 +1,6 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { RuntimeSettings } from '@edgefit/shared/model'
-import { dataSizeBytes, encodeModel, type Node } from '@edgefit/shared/onnx'
+import { dataSizeBytes, encodeModel, initializerBytes, type Node } from '@edgefit/shared/onnx'
 import { seededRandom } from '@edgefit/shared/stats'
 import type { ExecutedGraph } from '../compress/latency/executed-graph.ts'
 import type { OperatorTime } from '../compress/latency/latency-table.ts'
@@ -136,9 +136,8 @@ async function openCopies(one: OperatorCase, runtime: RuntimeSettings): Promise<
 }
 
 function copyBytes({ executed: { model, values } }: OperatorCase): number {
-  const constants = [...model.graph.initializers.values()].map(({ data }) => data.byteLength)
   const others = [...values.values()].map(({ dataType, dims }) => dataSizeBytes(dataType, dims))
-  return [...constants, ...others].reduce((sum, size) => sum + size, 1)
+  return others.reduce((sum, size) => sum + size, 1 + initializerBytes(model.graph))
 }
 
 /** The runtime's refusal is an answer; whatever else fails is not the operator's fault. */
