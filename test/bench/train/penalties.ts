@@ -137,37 +137,21 @@ function numbersIn(pass: PassReport | undefined, pattern: RegExp): readonly numb
   return (found ?? []).slice(1).map((text) => Number(text) / 100)
 }
 
-/**
- * Group lasso empties channels, pruning takes them out, what is left recovers; and half of the channels removed at once,
- * with as many updates after.
- */
+/** Group lasso empties channels, pruning takes them out, what is left recovers. */
 async function groups(bench: Bench): Promise<string> {
   const [subject] = trainSubjects(PRESSED)
   if (subject === undefined) return ''
   const rows: CutRow[] = []
-  const chains = SPARED.map((spared) => ({
-    how: `group-lasso, ${percent(spared)} spared`,
-    passes: [
-      {
-        ...taught(GROUP_UPDATES),
-        penalties: [{ kind: 'group-lasso', strength: GROUP_STRENGTH, spared }],
-        evaluateEvery: GROUP_UPDATES,
-      },
-      removing({ by: 'importance', below: 0.01, alignTo: BLOCK }),
-      taught(GROUP_RECOVERY_UPDATES),
-    ],
-  }))
-  const atOnce = {
-    how: 'filter-l2, at once',
-    passes: [removing({ by: 'ratio', ratio: 0.5, alignTo: BLOCK }), taught(GROUP_UPDATES + GROUP_RECOVERY_UPDATES)],
-  }
-  for (const { how, passes } of [...chains, atOnce]) {
-    const { passes: reports, accuracy, latencyRatio } = await bench.fitter.fit(subject, recipeOf(passes))
+  for (const spared of SPARED) {
+    const penalties = [{ kind: 'group-lasso', strength: GROUP_STRENGTH, spared }]
+    const pressed = { ...taught(GROUP_UPDATES), penalties, evaluateEvery: GROUP_UPDATES }
+    const recipe = recipeOf([pressed, EMPTIED, taught(GROUP_RECOVERY_UPDATES)])
+    const { passes, accuracy, latencyRatio } = await bench.fitter.fit(subject, recipe)
     rows.push({
       model: subject.name,
-      how,
-      removed: reports.map(removedIn).join(''),
-      tuning: reports.flatMap((report) => numbersIn(report, TRAINED)),
+      how: `group-lasso, ${percent(spared)} spared`,
+      removed: removedIn(passes[1]),
+      tuning: passes.flatMap((pass) => numbersIn(pass, TRAINED)),
       top1: [accuracy.fp32.value, accuracy.variant.value],
       latency: latencyRatio,
     })
@@ -247,10 +231,10 @@ function taught(updates: number): object {
 }
 
 /** Blocks of the runtime's float kernels on x64 are of 16 channels. */
-const BLOCK = 16
-
-function removing(target: object): object {
-  return { pass: 'prune-channels', importance: 'filter-l2', target }
+const EMPTIED = {
+  pass: 'prune-channels',
+  importance: 'filter-l2',
+  target: { by: 'importance', below: 0.01, alignTo: 16 },
 }
 
 const REMOVING = { pass: 'prune-weights', target: { by: 'magnitude', threshold: THRESHOLD } }
