@@ -1,6 +1,6 @@
 import { seededRandom } from '@edgefit/shared/stats'
 import { mixed, moved, symmetricBeta } from './augment.ts'
-import { batchOrder, mixedSeed } from './batches.ts'
+import { drawingOrder, mixedSeed } from './batches.ts'
 import type { TrainingPlan } from './plan.ts'
 import type { TrainingData } from './training-data.ts'
 
@@ -22,8 +22,7 @@ export function drawnData(
   data: TrainingData,
   { batch, seed, augmentation }: Pick<TrainingPlan, 'batch' | 'seed' | 'augmentation'>,
 ): DrawnData {
-  const order = batchOrder(data.count, batch, seed)
-  const sampleAt = (turn: number): number => order(Math.floor(turn / batch))[turn % batch] ?? 0
+  const sampleAt = drawingOrder(data.count, batch, seed)
   const feedsAt: TrainingData['feeds'] = (turns) => data.feeds(turns.map(sampleAt))
 
   const changed = (how: NonNullable<typeof augmentation>): TrainingData['feeds'] => {

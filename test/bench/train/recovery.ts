@@ -78,10 +78,10 @@ const RECOVERIES: Readonly<Record<string, Recovery>> = {
     rounds: [
       {
         prune: (amount) => [byRatio(MOBILENET, amount, 16, 'l2'), { pass: 'estimate-batch-norm', samples: 300 }, FOLD],
-        training: { updates: 2600, learningRate: 1.5e-3 },
+        training: { updates: 5000, learningRate: 1.5e-3 },
       },
     ],
-    distillation: { temperature: 2, mixing: 0.9, hints: HANDED_ON.map((value) => ({ value, weight: 0.3 })) },
+    distillation: { temperature: 2, mixing: 0.9, hints: HANDED_ON.map((value) => ({ value, weight: 0.1 })) },
   },
   'MLPerf DS-CNN': {
     latency: 0.7,
