@@ -8,14 +8,14 @@ import { simplify } from '../simplify.ts'
 import type { Thermometer } from './cool-down.ts'
 import type { TrainingProgress } from './progress.ts'
 import { withRemovableChannels } from './removable-channels.ts'
-import type { Numbers } from './run-step.ts'
+import type { Numbers, Teacher } from './run-step.ts'
 import { type StampedFile, stampedFile } from './stamped-file.ts'
 import { knowingTeacher, presentTeacher, type TeacherAnswers } from './teacher.ts'
 import { isTaught, requireFittingTeacher } from './teacher-fit.ts'
-import { type Trained, type Trainee, train } from './train.ts'
+import { type TaughtRun, type Trained, type Trainee, train } from './train.ts'
 import { trainableWeights } from './trainable.ts'
 import type { TrainingData } from './training-data.ts'
-import type { TrainingState } from './training-state.ts'
+import { keepsLast, type TrainingState } from './training-state.ts'
 import { withWeights } from './with-weights.ts'
 
 type FineTunePass = Extract<Pass, { pass: 'fine-tune' }>
@@ -57,7 +57,7 @@ export async function applyFineTune(given: Model, pass: FineTunePass, context: T
   const model = simplify(given)
   const trainable = withRemovableChannels(model, trainableWeights(model, pass.trainable), pass.penalties)
   const trained = await trainWith({ model, trainable }, training, (weights) => withWeights(model, weights), context)
-  return { model: withWeights(model, trained.weights), notes: notesOn(trained) }
+  return { model: withWeights(model, trained.weights), notes: notesOn(trained, pass) }
 }
 
 /**
@@ -86,16 +86,25 @@ export async function trainWith(
     const key = digestBytes(Buffer.from(JSON.stringify([FILE_FORMAT, port.dataKey, threads, ...names])))
     return stampedFile<Value>(`${path}.${key.slice(0, KEY_LENGTH)}`, key)
   }
-  const present = await teacherFor(training, {
-    model: teacher,
-    data: port.data,
-    openSession,
-    threads,
-    plan,
-    cache: file<TeacherAnswers>(port.teacherPath ?? port.scratchPath, 'teacher', teaching, plan.batch),
-    onProgress: (samples, total) => onProgress({ doing: 'asking', samples, total }),
-    signal,
-  })
+  let release: (() => Promise<void>) | undefined
+  const openTeacher = async ({ parts, spent }: TaughtRun): Promise<Teacher> => {
+    const options = { model: teacher, data: port.data, plan, openSession, threads }
+    const { loss, hints, augmentation } = training
+    if (hints.length === 0 && augmentation === undefined && loss.kind === 'distillation') {
+      return await knowingTeacher({
+        ...options,
+        cache: file<TeacherAnswers>(port.teacherPath ?? port.scratchPath, 'teacher', teaching, plan.batch),
+        monotonicNow: port.monotonicNow,
+        spent,
+        onProgress: (samples, total) => onProgress({ doing: 'asking', samples, total }),
+        signal,
+      })
+    }
+    const asked = hints.map(({ value, from = value, weight }) => ({ value, from, weight }))
+    const present = await presentTeacher(options, asked, parts)
+    release = present.release
+    return present
+  }
   try {
     return await train(
       trainee,
@@ -122,12 +131,12 @@ export async function trainWith(
         ...(port.thermometer && { thermometer: port.thermometer }),
         ...(port.peakRssBytes && { peakRssBytes: port.peakRssBytes }),
         onProgress,
-        ...(present && { teacher: present.teacher }),
+        ...(taught && { openTeacher }),
       },
       signal,
     )
   } finally {
-    await present?.release()
+    await release?.()
   }
 }
 
@@ -135,37 +144,17 @@ const KEY_LENGTH = 16
 /** To be raised when training comes to mean something else, or its state to look otherwise. */
 const FILE_FORMAT = 4
 
-interface PresentTeacher {
-  readonly teacher: Awaited<ReturnType<typeof knowingTeacher>>
-  release(): Promise<void>
-}
-
-async function teacherFor(
-  { loss, hints, augmentation }: Training,
-  options: Parameters<typeof knowingTeacher>[0],
-): Promise<PresentTeacher | undefined> {
-  if (hints.length > 0 || (loss.kind === 'distillation' && augmentation !== undefined)) {
-    const teacher = await presentTeacher(
-      options,
-      hints.map(({ value, from = value, weight }) => ({ value, from, weight })),
-    )
-    return { teacher, release: teacher.release }
-  }
-  if (loss.kind !== 'distillation') return undefined
-  return { teacher: await knowingTeacher(options), release: () => Promise.resolve() }
-}
-
 function digestOf(model: Model): string {
   return digestBytes(encodeModel(model))
 }
 
 /** What a run came to, for people. */
-export function notesOn(trained: Trained): readonly string[] {
+export function notesOn(trained: Trained, training: Training): readonly string[] {
   const { initialScore, bestScore, bestUpdate, updates, elapsedMs, notes } = trained
   const percent = (score: number): string => `${(100 * score).toFixed(2)} %`
   return [
     `trained ${updates} updates in ${(elapsedMs / 1000).toFixed(0)} s${costOf(trained)}: ${percent(initialScore)} on the tuning split before, ` +
-      `${percent(bestScore)} at best, after update ${bestUpdate}`,
+      `${percent(bestScore)} ${keepsLast(training) ? 'in the end' : 'at best'}, after update ${bestUpdate}`,
     ...notes,
   ]
 }

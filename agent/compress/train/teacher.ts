@@ -1,10 +1,11 @@
 import { EdgefitError } from '@edgefit/shared'
 import { editGraph, encodeModel, freeInputs, type Model, type ValueInfo } from '@edgefit/shared/onnx'
 import type { FeedTensor, OpenSession, OutputTensor } from '../runtime-port.ts'
+import { createCheckpoints } from './checkpoints.ts'
 import { drawnData } from './drawn-data.ts'
 import type { TrainingPlan } from './plan.ts'
 import type { Teacher } from './run-step.ts'
-import { type StampedFile, writtenWhereItFits } from './stamped-file.ts'
+import type { StampedFile } from './stamped-file.ts'
 import { scoresOf } from './step/build-step.ts'
 import { type Hint, hintInput, TEACHER_INPUT } from './step/losses.ts'
 import type { TrainingData } from './training-data.ts'
@@ -16,9 +17,15 @@ export interface TeacherOptions {
   readonly plan: Pick<TrainingPlan, 'batch' | 'seed' | 'augmentation' | 'updates' | 'accumulation'>
   readonly openSession: OpenSession
   readonly threads: number
+}
+
+export interface AskingOptions extends TeacherOptions {
   /** Where its answers are kept between runs. */
   readonly cache?: StampedFile<TeacherAnswers>
-  /** After every batch of those that it is asked beforehand. */
+  readonly monotonicNow: () => number
+  /** Why there is no time to ask any further. */
+  readonly spent?: () => string | undefined
+  /** After every batch. */
   readonly onProgress?: (samples: number, total: number) => void
   readonly signal: AbortSignal
 }
@@ -33,13 +40,14 @@ export interface TeacherAnswers {
  * A teacher that is asked beforehand, once for every sample that the run will draw; what it said in earlier runs it is not
  * asked again. For samples that stay as they are.
  *
- * @throws EdgefitError DATASET_MISMATCH when its answers are no rows of scores; RECIPE_INVALID when it takes other inputs
- * than the samples are; what the runtime throws.
+ * @throws EdgefitError TRIAL_FAILED when time is spent before it is done; DATASET_MISMATCH when its answers are no rows of
+ * finite scores; RECIPE_INVALID when it takes other inputs than the samples are; what the runtime throws; the signal's
+ * reason.
  */
-export async function knowingTeacher(options: TeacherOptions): Promise<Teacher> {
-  const { data, plan } = options
+export async function knowingTeacher(options: AskingOptions): Promise<Teacher> {
+  const { data, plan, signal } = options
   const { sampleAt } = drawnData(data, plan)
-  const { scores, width } = await answersFor(samplesDrawn(sampleAt, data.count, plan), options)
+  const { scores, width } = await answersFor(samplesDrawn(sampleAt, data.count, plan, signal), options)
   return (turns) => {
     const rows = new Float32Array(turns.length * width)
     for (const [row, sample] of turns.map(sampleAt).entries()) {
@@ -53,27 +61,34 @@ function samplesDrawn(
   sampleAt: (turn: number) => number,
   count: number,
   { updates, accumulation, batch }: TeacherOptions['plan'],
+  signal: AbortSignal,
 ): ReadonlySet<number> {
   const drawn = new Set<number>()
-  for (let turn = 0; turn < updates * accumulation * batch && drawn.size < count; turn++) drawn.add(sampleAt(turn))
+  for (let turn = 0; turn < updates * accumulation * batch && drawn.size < count; turn++) {
+    if (turn % batch === 0) signal.throwIfAborted()
+    drawn.add(sampleAt(turn))
+  }
   return drawn
 }
 
-async function answersFor(samples: ReadonlySet<number>, options: TeacherOptions): Promise<TeacherAnswers> {
-  const { data, model, plan, cache, onProgress, signal } = options
+async function answersFor(samples: ReadonlySet<number>, options: AskingOptions): Promise<TeacherAnswers> {
+  const { data, model, plan, cache, monotonicNow, spent, onProgress, signal } = options
   const before = await cache?.read()
   const isKnown = (sample: number): boolean =>
     before !== undefined && !Number.isNaN(before.scores[sample * before.width])
   const asked = [...samples].filter((sample) => !isKnown(sample))
   if (before !== undefined && asked.length === 0) return before
   const value = scoresOf(model.graph, { kind: 'distillation' })
-  const session = await sessionFor(options, [value])
+  const session = await sessionFor(options, [value], plan.batch)
+  const kept = createCheckpoints(cache, monotonicNow, monotonicNow())
+  let answers = before
+  let done = 0
   try {
-    let answers = before
-    let done = 0
     for (const { places, indices } of batchesByPlace(asked, plan.batch)) {
       signal.throwIfAborted()
-      const rows = floatsOf((await session.run(await data.feeds(indices)))[value], value)
+      const ended = spent?.()
+      if (ended !== undefined) throw stillAsking(ended, done, asked.length)
+      const rows = scoreRows((await session.run(await data.feeds(indices)))[value], value, indices)
       const width = rows.length / indices.length
       answers ??= { width, scores: new Float32Array(width * data.count).fill(Number.NaN) }
       for (const place of places) {
@@ -81,13 +96,22 @@ async function answersFor(samples: ReadonlySet<number>, options: TeacherOptions)
       }
       done += places.length
       onProgress?.(done, asked.length)
+      await kept.keepWhenDue(answers)
     }
     if (answers === undefined) throw new RangeError('a run draws one sample at least')
-    await writtenWhereItFits(cache, answers)
     return answers
   } finally {
     await session.release()
+    if (done > 0 && answers !== undefined) await kept.keep(answers)
   }
+}
+
+function stillAsking(ended: string, done: number, total: number): EdgefitError {
+  return new EdgefitError(
+    `nothing was trained: ${ended} when the teacher had been asked about ${done} of ${total} samples. What it said is ` +
+      'kept: try again, raise the budget, or make fewer "updates"',
+    { code: 'TRIAL_FAILED', details: { reason: 'timeout', done, total } },
+  )
 }
 
 interface AskedBatch {
@@ -115,14 +139,17 @@ function batchesByPlace(samples: readonly number[], size: number): readonly Aske
  * are new each time.
  *
  * @param hints what is asked, by value of the student; `from` is a value that the teacher has, of the same shape
- * @throws EdgefitError RECIPE_INVALID when it takes other inputs than the samples are.
+ * @param parts in which batches go through
+ * @throws EdgefitError RECIPE_INVALID when it takes other inputs than the samples are; asked, DATASET_MISMATCH for scores
+ * that are not finite.
  */
 export async function presentTeacher(
   options: TeacherOptions,
   hints: readonly (Hint & { readonly from: string })[],
+  parts = 1,
 ): Promise<Teacher & { release(): Promise<void> }> {
   const value = scoresOf(options.model.graph, { kind: 'distillation' })
-  const session = await sessionFor(options, [value, ...hints.map(({ from }) => from)])
+  const session = await sessionFor(options, [value, ...hints.map(({ from }) => from)], options.plan.batch / parts)
   const drawn = drawnData(options.data, options.plan)
   const ask: Teacher = async (turns) => {
     const outputs = await session.run(await drawn.feeds(turns))
@@ -130,6 +157,7 @@ export async function presentTeacher(
       const data = floatsOf(outputs[from], from)
       return { type: 'float32', dims: outputs[from]?.dims ?? [], data }
     }
+    scoreRows(outputs[value], value, turns.map(drawn.sampleAt))
     return {
       [TEACHER_INPUT]: feed(value),
       ...Object.fromEntries(hints.map((hint) => [hintInput(hint.value), feed(hint.from)])),
@@ -139,15 +167,16 @@ export async function presentTeacher(
 }
 
 async function sessionFor(
-  { model, data, plan, openSession, threads }: TeacherOptions,
+  { model, data, openSession, threads }: TeacherOptions,
   values: readonly string[],
+  batch: number,
 ): ReturnType<OpenSession> {
   const outputs = [...new Set(values)].map((name) => ({ name }))
   const editor = editGraph({ ...model.graph, outputs })
   editor.prune()
   const graph = editor.build()
   const inputs = freeInputs(graph)
-  const feeds = await data.feeds(Array.from({ length: plan.batch }, (_, at) => at))
+  const feeds = await data.feeds(Array.from({ length: batch }, (_, at) => at))
   for (const input of inputs) requireFeed(input, feeds[input.name])
   const session = await openSession(encodeModel({ ...model, graph }), { graphOptimization: 'all', threads })
   const taken = new Set(inputs.map(({ name }) => name))
@@ -169,8 +198,27 @@ function requireFeed({ name, type }: ValueInfo, feed: FeedTensor | undefined): v
   if (dims === undefined || (dims.length === feed.dims.length && dims.every(fits))) return
   throw new EdgefitError(
     `the teacher takes [${dims.map((dim) => dim ?? '?').join(', ')}] as "${name}", and a batch of samples is ` +
-      `[${feed.dims.join(', ')}]; give a teacher with the same inputs, or set "batch" to what it is fixed to`,
+      `[${feed.dims.join(', ')}]; give a teacher with the same inputs. Where its batch is fixed, set "batch" to that, and no ` +
+      '"maxMemoryMib" that divides it',
     { code: 'RECIPE_INVALID', details: { input: name, teacher: dims, samples: feed.dims } },
+  )
+}
+
+/** @throws EdgefitError DATASET_MISMATCH when they are no finite scores, a row for each of `samples`. */
+function scoreRows(output: OutputTensor | undefined, value: string, samples: readonly number[]): Float32Array {
+  const rows = floatsOf(output, value)
+  if (output?.dims[0] !== samples.length) {
+    throw new EdgefitError(
+      `the teacher gives "${value}" as [${output?.dims.join(', ')}] for ${samples.length} samples; give one that answers row by row`,
+      { code: 'DATASET_MISMATCH', details: { value, samples: samples.length } },
+    )
+  }
+  const wrong = rows.findIndex((score) => !Number.isFinite(score))
+  if (wrong === -1) return rows
+  const sample = samples[Math.floor(wrong / (rows.length / samples.length))]
+  throw new EdgefitError(
+    `the teacher says ${rows[wrong]} of training sample ${sample}; give another teacher, or data that it can judge`,
+    { code: 'DATASET_MISMATCH', details: { value, sample } },
   )
 }
 

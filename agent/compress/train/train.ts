@@ -8,7 +8,7 @@ import { watchLoss } from './divergence.ts'
 import { drawnData } from './drawn-data.ts'
 import type { TrainingPlan } from './plan.ts'
 import { createTeller, type TrainingProgress } from './progress.ts'
-import { type Numbers, openStep, type StepPorts, type StepRunner } from './run-step.ts'
+import { type Numbers, openStep, type StepPorts, type StepRunner, type Teacher } from './run-step.ts'
 import { rateFactor } from './schedule.ts'
 import type { StampedFile } from './stamped-file.ts'
 import { stepWithin } from './step-within.ts'
@@ -36,7 +36,17 @@ export interface Trainee {
   readonly barriers?: ReadonlySet<string>
 }
 
-export interface TrainingPorts extends StepPorts {
+/** What a teacher has to know of a run. */
+export interface TaughtRun {
+  /** In which batches go through. */
+  readonly parts: number
+  /** Why there is no time left. */
+  readonly spent: () => string | undefined
+}
+
+export interface TrainingPorts extends Omit<StepPorts, 'teacher'> {
+  /** Called where there is an update to be made, at most once. */
+  readonly openTeacher?: (run: TaughtRun) => Promise<Teacher>
   /** How good the model is on the tuning split with these weights; more is better. Tells how much of it is done. */
   readonly judge: (weights: Numbers, onShare: (share: number) => void) => Promise<number>
   readonly checkpoints?: StampedFile<TrainingState>
@@ -54,7 +64,7 @@ export interface TrainingPorts extends StepPorts {
 }
 
 export interface Trained {
-  /** Those that did best on the tuning split, or the last where penalties press on them, by name. */
+  /** By name. */
   readonly weights: Numbers
   readonly initialScore: number
   readonly bestScore: number
@@ -71,7 +81,7 @@ export interface Trained {
 }
 
 /**
- * Trains by `plan`, and keeps the weights that do best on the tuning split. The same model, plan and data give
+ * Trains by `plan`, and keeps the weights that do best on the tuning split, or the last where penalties press on them. The same model, plan and data give
  * the same weights on the same class of hardware, however often the run was interrupted or paused in between.
  *
  * @throws EdgefitError PASS_FAILED when training gets out of hand however small its rate; TRIAL_FAILED when time, memory or
@@ -123,7 +133,7 @@ export async function train(
       ended = exhausted() ?? tooHot
       if (ended !== undefined && state.update > 0) break
       if (tooHot !== undefined) throw neverCool(tooHot)
-      runner ??= await openStep(step, plan, { ...ports, data })
+      runner ??= await openStep(step, plan, await stepPorts())
       const next = state.update + 1
       const rate = plan.learningRate * rateFactor(plan.schedule, state.update, plan.updates) * 0.5 ** state.halvings
       const beganMs = workedMs()
@@ -155,6 +165,11 @@ export async function train(
     end = isSeen || whatIsNotFinite(state.carried) !== undefined ? state : await afterLook(state)
   } finally {
     await runner?.release()
+  }
+
+  async function stepPorts(): Promise<StepPorts> {
+    const teacher = await ports.openTeacher?.({ parts: within.parts, spent: exhausted })
+    return { ...ports, data, ...(teacher && { teacher }) }
   }
 
   async function afterLook(before: TrainingState): Promise<TrainingState> {

@@ -1,17 +1,17 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { encodeModel, indexGraph, type Model } from '@edgefit/shared/onnx'
+import { encodeModel, floatTensor, indexGraph, intsValue, type Model } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
 import { drawnData } from '../../../../agent/compress/train/drawn-data.ts'
 import { stampedFile } from '../../../../agent/compress/train/stamped-file.ts'
 import { scoresOf } from '../../../../agent/compress/train/step/build-step.ts'
 import { hintInput, TEACHER_INPUT } from '../../../../agent/compress/train/step/losses.ts'
 import {
+  type AskingOptions,
   knowingTeacher,
   presentTeacher,
   type TeacherAnswers,
-  type TeacherOptions,
 } from '../../../../agent/compress/train/teacher.ts'
 import { train } from '../../../../agent/compress/train/train.ts'
 import { trainableWeights } from '../../../../agent/compress/train/trainable.ts'
@@ -23,9 +23,9 @@ import { breastCancer, portsOf, SMALL_PLAN, untrainedModel } from './support/bre
 const signal = new AbortController().signal
 const KNOWLEDGE = { kind: 'distillation', temperature: 2, mixing: 1, labelSmoothing: 0 } as const
 
-async function optionsFor(model: Model): Promise<TeacherOptions> {
+async function optionsFor(model: Model): Promise<AskingOptions> {
   const { training } = await breastCancer()
-  return { model, data: training, plan: SMALL_PLAN, openSession, threads: 1, signal }
+  return { model, data: training, plan: SMALL_PLAN, openSession, threads: 1, monotonicNow: () => 0, signal }
 }
 
 /** A teacher of its own making, over `width` features, for `classes`. */
@@ -65,7 +65,7 @@ describe('a teacher', () => {
     const losses: number[] = []
     const ports = await portsOf({
       data: { ...options.data, hasLabels: false },
-      teacher: present,
+      openTeacher: () => Promise.resolve(present),
       onProgress: afterUpdate(({ loss }) => losses.push(loss ?? Number.NaN)),
     })
     const plan = { ...SMALL_PLAN, loss: KNOWLEDGE, hints: [{ value, weight: 1 }], learningRate: 0.02 }
@@ -81,7 +81,7 @@ describe('a teacher', () => {
   it('is asked about samples that will be drawn alone, and not again about those of earlier runs', async () => {
     const options = await optionsFor(await untrainedModel(7))
     const fed: number[] = []
-    const data: TeacherOptions['data'] = {
+    const data: AskingOptions['data'] = {
       ...options.data,
       feeds: (samples) => {
         fed.push(...samples)
@@ -116,6 +116,83 @@ describe('a teacher', () => {
     }
   })
 
+  it('keeps what it was asked where time is spent, and says what took it', async () => {
+    const options = await optionsFor(await untrainedModel(7))
+    let kept: TeacherAnswers | undefined
+    const cache = {
+      read: () => Promise.resolve(kept),
+      write: (answers: TeacherAnswers) => {
+        kept = answers
+        return Promise.resolve()
+      },
+    }
+    const ask = async (budget: number) => {
+      let asked = 0
+      const spent = () => (asked >= budget ? 'the time budget of 10 s is spent' : undefined)
+      const onProgress = () => (asked += 1)
+      return await knowingTeacher({ ...options, plan: { ...SMALL_PLAN, updates: 4 }, cache, spent, onProgress })
+    }
+    await expect(ask(2)).rejects.toMatchObject({
+      code: 'TRIAL_FAILED',
+      message: expect.stringMatching(/nothing was trained: .* is spent when .* asked about \d+ of 128 samples/),
+    })
+    const rest = new Set(
+      [...(kept?.scores ?? [])].flatMap((score, at) => (Number.isNaN(score) ? [Math.floor(at / 2)] : [])),
+    )
+    expect(rest.size).toBeLessThan(options.data.count)
+    const turns = Array.from({ length: 32 }, (_, at) => at)
+    const whole = await knowingTeacher({ ...options, plan: { ...SMALL_PLAN, updates: 4 } })
+    expect(await (await ask(100))(turns)).toEqual(await whole(turns))
+  })
+
+  it('is refused for answers that are not finite, or not one for each sample', async () => {
+    const model = await untrainedModel(7)
+    const broken = (initializers: Model['graph']['initializers']): Model => ({
+      ...model,
+      graph: { ...model.graph, initializers },
+    })
+    const wild = broken(
+      new Map(
+        [...model.graph.initializers].map(([name, { dims }]) => {
+          const count = dims.reduce((product, dim) => product * dim, 1)
+          return [name, floatTensor(name, dims, new Float32Array(count).fill(Number.NaN))]
+        }),
+      ),
+    )
+    const refused = { code: 'DATASET_MISMATCH', message: expect.stringMatching(/says NaN of training sample \d+/) }
+    await expect(optionsFor(wild).then(knowingTeacher)).rejects.toMatchObject(refused)
+    const present = await presentTeacher(await optionsFor(wild), [])
+    await expect(Promise.resolve(present([0]))).rejects.toMatchObject(refused)
+    await present.release()
+    const alone = modelOf({
+      inputs: { input: ['n', 30] },
+      outputs: ['y'],
+      nodes: [op('ReduceMean', 'input -> y', { axes: intsValue([0]) })],
+      opset: 17,
+    })
+    await expect(optionsFor(alone).then(knowingTeacher)).rejects.toMatchObject({
+      code: 'DATASET_MISMATCH',
+      message: expect.stringContaining('row by row'),
+    })
+  })
+
+  it('of a fixed batch is refused where batches go through in parts', async () => {
+    const fixed = await optionsFor(stranger('input', [SMALL_PLAN.batch, 30], 2))
+    await (await presentTeacher(fixed, [])).release()
+    await expect(presentTeacher(fixed, [], 2)).rejects.toMatchObject({
+      code: 'RECIPE_INVALID',
+      message: expect.stringContaining('"maxMemoryMib"'),
+    })
+  })
+
+  it('is not asked where the run could not begin anyway', async () => {
+    const model = await untrainedModel()
+    const openTeacher = () => Promise.reject(new Error('asked'))
+    const plan = { ...SMALL_PLAN, loss: KNOWLEDGE, maxMemoryMib: 1 }
+    const trainee = { model, trainable: trainableWeights(model, plan.trainable) }
+    await expect(train(trainee, plan, await portsOf({ openTeacher }), signal)).rejects.toThrow('maxMemoryMib')
+  })
+
   it('is shown samples as they were changed', async () => {
     const teacher = await untrainedModel(7)
     const plan = { ...SMALL_PLAN, augmentation: { shifts: [{ axis: 1, most: 3 }], mirrors: [], mixup: 1 } }
@@ -135,7 +212,7 @@ describe('a teacher', () => {
 
   it('is fed what it takes alone', async () => {
     const options = await optionsFor(await untrainedModel())
-    const data: TeacherOptions['data'] = {
+    const data: AskingOptions['data'] = {
       ...options.data,
       feeds: async (indices) => {
         const feeds = await options.data.feeds(indices)
@@ -160,7 +237,9 @@ describe('a teacher', () => {
     const trainee = { model, trainable: trainableWeights(model, { kind: 'all' }) }
     const plan = { ...SMALL_PLAN, loss: KNOWLEDGE }
     const foreign = await knowingTeacher(await optionsFor(stranger('input', ['n', 30], 3)))
-    await expect(train(trainee, plan, await portsOf({ teacher: foreign }), signal)).rejects.toThrow(
+    await expect(
+      train(trainee, plan, await portsOf({ openTeacher: () => Promise.resolve(foreign) }), signal),
+    ).rejects.toThrow(
       expect.objectContaining({ code: 'RECIPE_INVALID', message: expect.stringContaining('same classes') }),
     )
     const value = hiddenOf(model)
@@ -169,7 +248,9 @@ describe('a teacher', () => {
     const present = await presentTeacher(await optionsFor(model), [{ value, from, weight: 1 }])
     const hinted = { ...SMALL_PLAN, hints: [{ value, from, weight: 1 }] }
     try {
-      await expect(train(trainee, hinted, await portsOf({ teacher: present }), signal)).rejects.toThrow(
+      await expect(
+        train(trainee, hinted, await portsOf({ openTeacher: () => Promise.resolve(present) }), signal),
+      ).rejects.toThrow(
         expect.objectContaining({ code: 'RECIPE_INVALID', message: expect.stringContaining('same shape') }),
       )
     } finally {
