@@ -26,6 +26,7 @@ import { toFloat16 } from './to-float16/to-float16.ts'
 import { applyQuantizeAware, applyQuantizeWeightsAware } from './train/apply-quantize-aware.ts'
 import { applyFineTune, type TrainingContext, type TrainingPort } from './train/apply-training.ts'
 import { requireAugmentable } from './train/augmentation-fit.ts'
+import { requireOneBatch } from './train/batches.ts'
 import type { TrainingProgress } from './train/progress.ts'
 import { withBatch } from './train/step/batch-size.ts'
 import { requireHintValues } from './train/teacher-fit.ts'
@@ -123,7 +124,9 @@ function refuseUntrainable({ source, recipe, student, training: port }: BuildInp
       if (student === undefined) withBatch(source, training.batch)
       requireHintValues(training, source)
       if (training.augmentation) requireAugmentable(training.augmentation, source)
-      if (port !== undefined) requireLabels(training.loss, port.data)
+      if (port === undefined) continue
+      requireLabels(training.loss, port.data)
+      requireOneBatch(port.data.count, training.batch)
     } catch (cause) {
       throw explained(pass.pass, index, cause)
     }

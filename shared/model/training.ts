@@ -42,7 +42,7 @@ const Hint = z.strictObject({
  * Pressure on weights, added to the loss: `l1` λ Σ|w| and `l2` λ/2 Σw² on matrices and kernels; `group-lasso` λ Σ √n ‖w_c‖
  * (Yuan and Lin 2006) on all that makes a channel which pruning can remove. `l1` and `group-lasso` act after each update by
  * their proximal maps, which give exact zeros; with adam and adamw λ is apart from the gradient, as the decay of adamw is.
- * Under pressure the weights at the end are kept, not those that did best on the tuning split.
+ * Under these two the weights at the end are kept, not those that did best on the tuning split.
  */
 const Penalty = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('l1'), strength: z.number().positive() }),
@@ -98,19 +98,29 @@ const Sparsity = z.strictObject({
 })
 
 /** Of an input with floats. Axes are counted as in the model's input, where axis 0 counts samples. */
-const Augmentation = z.strictObject({
-  /** Absent: the model's only input. */
-  input: z.string().min(1).optional(),
-  /** By up to `most` positions either way; what moves in repeats the edge. */
-  shifts: z.array(z.strictObject({ axis: z.int().min(1), most: z.int().min(1) })).default([]),
-  /** Turned round along each of these axes in half of the cases. */
-  mirrors: z.array(z.int().min(1)).default([]),
-  /**
-   * α of the Beta distribution that says in which shares two samples are mixed (Zhang et al., arXiv 1710.09412). Only
-   * where no labels are needed: the teacher says what a mixture is (Beyer et al., arXiv 2106.05237).
-   */
-  mixup: z.number().positive().max(4).optional(),
-})
+const Augmentation = z
+  .strictObject({
+    /** Absent: the model's only input. */
+    input: z.string().min(1).optional(),
+    /** By up to `most` positions either way; what moves in repeats the edge. */
+    shifts: z.array(z.strictObject({ axis: z.int().min(1), most: z.int().min(1) })).default([]),
+    /** Turned round along each of these axes in half of the cases. */
+    mirrors: z.array(z.int().min(1)).default([]),
+    /**
+     * α of the Beta distribution that says in which shares two samples are mixed (Zhang et al., arXiv 1710.09412). Only
+     * where no labels are needed: the teacher says what a mixture is (Beyer et al., arXiv 2106.05237).
+     */
+    mixup: z.number().min(0.01).max(4).optional(),
+  })
+  .refine(({ shifts }) => isDistinct(shifts.map(({ axis }) => axis)), { path: ['shifts'], error: 'say each axis once' })
+  .refine(({ mirrors }) => isDistinct(mirrors), { path: ['mirrors'], error: 'say each axis once' })
+  .refine(({ shifts, mirrors, mixup }) => shifts.length > 0 || mirrors.length > 0 || mixup !== undefined, {
+    error: 'give "shifts", "mirrors" or "mixup", or leave it out',
+  })
+
+function isDistinct(axes: readonly number[]): boolean {
+  return new Set(axes).size === axes.length
+}
 
 /** How weights are trained on the box. */
 export const Training = z.strictObject({
@@ -135,7 +145,7 @@ export const Training = z.strictObject({
   seed: z.int().min(0).default(0),
   /** Updates between two looks at the tuning split. */
   evaluateEvery: z.int().min(1).default(50),
-  /** Looks without a better score after which training ends. */
+  /** Looks without a better score after which training ends. None do under `l1` and `group-lasso`, which cost score. */
   patience: z.int().min(1).default(10),
   /** Training ends with what it has after so much time. */
   maxDurationMs: z.number().positive().optional(),

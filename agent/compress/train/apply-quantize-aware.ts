@@ -59,7 +59,7 @@ async function trainAware(aware: QuantizationAware, training: Training, context:
   const trained = await trainWith(aware.trainee, training, aware.exported, context)
   return {
     model: aware.exported(trained.weights),
-    notes: [...aware.notes, ...notesOn(trained), ...(await agreement(aware, trained, context))],
+    notes: [...aware.notes, ...notesOn(trained, training), ...(await agreement(aware, trained, context))],
   }
 }
 

@@ -13,20 +13,23 @@ export function requireAugmentable(augmentation: Augmentation, { graph }: Model)
   const input = inputOf(augmentation, freeInputs(graph))
   const type = input.type?.kind === 'tensor' ? input.type : undefined
   if (type?.dataType !== 'FLOAT') {
-    throw refused('input', `"${input.name}" holds no float32 numbers, which shifts, mirrors and mixup are made for`)
+    throw refused(
+      'input',
+      `"${input.name}" holds no float32 numbers to shift, mirror or mix; name another input, or leave "augmentation" out`,
+    )
   }
   const dims = type.shape
   if (dims === undefined) return
-  const axes = `axes of "${input.name}" are 1 to ${dims.length - 1}`
+  const axes = `choose one of "${input.name}", 1 to ${dims.length - 1}`
   for (const [at, { axis, most }] of augmentation.shifts.entries()) {
     const length = dims[axis]
-    if (axis >= dims.length) throw refused(`shifts[${at}].axis`, `${axis} is no axis of samples: ${axes}`)
+    if (axis >= dims.length) throw refused(`shifts[${at}].axis`, `${axis} is no axis of a sample: ${axes}`)
     if (typeof length === 'number' && most >= length) {
       throw refused(`shifts[${at}].most`, `${most} moves all ${length} positions out: lower it`)
     }
   }
   for (const [at, axis] of augmentation.mirrors.entries()) {
-    if (axis >= dims.length) throw refused(`mirrors[${at}]`, `${axis} is no axis of samples: ${axes}`)
+    if (axis >= dims.length) throw refused(`mirrors[${at}]`, `${axis} is no axis of a sample: ${axes}`)
   }
 }
 

@@ -8,12 +8,7 @@ import { seededRandom, shuffled } from '@edgefit/shared/stats'
  * @throws EdgefitError DATASET_INVALID when not even one batch can be filled.
  */
 export function drawingOrder(count: number, batch: number, seed: number): (turn: number) => number {
-  if (batch > count) {
-    throw new EdgefitError(
-      `a batch of ${batch} is larger than the ${count} training samples; lower "batch" or give more data`,
-      { code: 'DATASET_INVALID', details: { batch, count } },
-    )
-  }
+  requireOneBatch(count, batch)
   const perEpoch = count - (count % batch)
   let epoch = -1
   let order: readonly number[] = []
@@ -25,6 +20,15 @@ export function drawingOrder(count: number, batch: number, seed: number): (turn:
     }
     return order[turn % perEpoch] ?? 0
   }
+}
+
+/** @throws EdgefitError DATASET_INVALID when `count` samples do not fill a batch. */
+export function requireOneBatch(count: number, batch: number): void {
+  if (batch <= count) return
+  throw new EdgefitError(
+    `a batch of ${batch} is larger than the ${count} training samples; lower "batch" or give more data`,
+    { code: 'DATASET_INVALID', details: { batch, count } },
+  )
 }
 
 /** `samples` in so many parts of the same size. */

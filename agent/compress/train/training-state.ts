@@ -128,8 +128,7 @@ export function backedOff(
 
 /**
  * After a look at the tuning split. Of weights that did equally well the later are kept: the rate has fallen since, and
- * luck has had less to do with them. Weights that are not as sparse yet as they are to be do not count as better. Under
- * penalties the last always do: those before were better for having felt less of the pressure that is asked for.
+ * luck has had less to do with them. Weights that are not as sparse yet as they are to be do not count as better.
  */
 export function looked(
   state: TrainingState,
@@ -140,7 +139,7 @@ export function looked(
   const history = [...state.history, look]
   const { best, looksWithoutBetter } = state
   const isFirstThatCounts = sparsity !== undefined && best.update < settledAt(sparsity, updates)
-  const isBetter = isFirstThatCounts || penalties.length > 0 || look.score > best.score
+  const isBetter = isFirstThatCounts || keepsLast({ penalties }) || look.score > best.score
   const isAsGood = look.score === best.score && best.update > 0
   return {
     ...state,
@@ -148,6 +147,11 @@ export function looked(
     looksWithoutBetter: isBetter ? 0 : looksWithoutBetter + 1,
     best: isBetter || isAsGood ? { update: look.update, score: look.score, weights } : best,
   }
+}
+
+/** Under pressure towards zero: weights before the last were better for having felt less of what is asked for. */
+export function keepsLast({ penalties }: Pick<TrainingPlan, 'penalties'>): boolean {
+  return penalties.some(({ kind }) => kind !== 'l2')
 }
 
 /** There is one from the start. */

@@ -22,6 +22,11 @@ export interface ChannelNorms {
   less(shares: string, values: readonly string[]): readonly string[]
 }
 
+/** How many channels of a layer are this share of them, rounded down. */
+export function smallestCount(channels: number, share: number): number {
+  return Math.floor(channels * share + 1e-9)
+}
+
 export function channelNorms(emit: StepEmitter, weights: readonly ChannelledWeight[]): ChannelNorms {
   const last = 1 + Math.max(...weights.flatMap(({ removable }) => [...removable.numbers]))
   const sizes = new Float32Array(last + 1)
@@ -61,7 +66,7 @@ export function channelNorms(emit: StepEmitter, weights: readonly ChannelledWeig
     },
     smallest: (share, norms) => {
       const limits = spans.map(([first, end]) => {
-        const count = Math.floor((end - first) * share + 1e-9)
+        const count = smallestCount(end - first, share)
         if (count === 0) return nothing
         const own = emit.add('Slice', [norms, emit.ints([first]), emit.ints([end])])
         const attributes = { largest: intValue(0), sorted: intValue(0) }

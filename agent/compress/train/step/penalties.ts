@@ -1,7 +1,7 @@
 import { EdgefitError } from '@edgefit/shared'
 import type { Training } from '@edgefit/shared/model'
 import type { TrainableWeight } from '../trainable.ts'
-import { channelNorms } from './channel-norms.ts'
+import { channelNorms, smallestCount } from './channel-norms.ts'
 import type { StepEmitter } from './step-emitter.ts'
 
 export type Penalty = Training['penalties'][number]
@@ -101,6 +101,7 @@ function emitL1(emit: StepEmitter, strength: number, weights: readonly Trainable
 }
 
 function emitGroupLasso(emit: StepEmitter, penalty: GroupLasso, weights: readonly TrainableWeight[]): Press {
+  requireUnspared(penalty, weights)
   const channels = channelNorms(
     emit,
     weights.flatMap(({ dims, removable }) => (removable === undefined ? [] : [{ dims, removable }])),
@@ -118,6 +119,16 @@ function emitGroupLasso(emit: StepEmitter, penalty: GroupLasso, weights: readonl
       return channels.less(emit.add('Min', [shares, emit.scalar(1)]), moved)
     },
   }
+}
+
+function requireUnspared({ spared }: GroupLasso, weights: readonly TrainableWeight[]): void {
+  const layers = weights.flatMap(({ removable }) => removable?.spans ?? []).map(([first, end]) => end - first)
+  if (layers.some((channels) => smallestCount(channels, 1 - spared) > 0)) return
+  throw new EdgefitError(
+    `the penalty group-lasso presses on nothing: "spared" ${spared} spares all channels of layers that have ` +
+      `${Math.max(...layers)} at most; lower it`,
+    { code: 'RECIPE_INVALID', details: { kind: 'group-lasso', spared } },
+  )
 }
 
 function emitSum(emit: StepEmitter, value: string, rank: number): string {

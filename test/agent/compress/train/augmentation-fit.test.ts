@@ -32,16 +32,41 @@ describe('an augmentation', () => {
       'no axis to shift',
       image,
       { shifts: [{ axis: 4, most: 1 }] },
-      'augmentation.shifts[0].axis: 4 is no axis of samples: axes of "x" are 1 to 3',
+      'augmentation.shifts[0].axis: 4 is no axis of a sample: choose one of "x", 1 to 3',
     ],
     ['no axis to mirror', image, { mirrors: [4] }, 'augmentation.mirrors[0]: 4'],
     ['shifts out of sight', image, { shifts: [{ axis: 2, most: 28 }] }, 'augmentation.shifts[0].most: 28 moves all 28'],
     ['an input left open', two, { mirrors: [1] }, 'augmentation.input: name one: the model has "a", "b"'],
-    ['an input that is not there', image, { input: 'z' }, 'augmentation.input: the model has no input "z"'],
+    [
+      'an input that is not there',
+      image,
+      { input: 'z', mirrors: [1] },
+      'augmentation.input: the model has no input "z"',
+    ],
   ])('is refused for %s', (_, model, augmentation, words) => {
     expect(() => requireAugmentable(parsed(augmentation), model)).toThrow(
       expect.objectContaining({ code: 'RECIPE_INVALID', message: expect.stringContaining(words) }),
     )
+  })
+
+  it.each([
+    ['nothing', {}, [], 'give "shifts"'],
+    ['an axis twice', { mirrors: [1, 1] }, ['mirrors'], 'each axis once'],
+    [
+      'an axis twice',
+      {
+        shifts: [
+          { axis: 1, most: 1 },
+          { axis: 1, most: 2 },
+        ],
+      },
+      ['shifts'],
+      'each axis once',
+    ],
+    ['mixtures of all and nothing', { mixup: 1e-9 }, ['mixup'], '0.01'],
+  ])('is refused where it says %s', (_, augmentation, path, words) => {
+    const issue = Training.safeParse({ updates: 1, augmentation }).error?.issues[0]
+    expect(issue).toMatchObject({ path: ['augmentation', ...path], message: expect.stringContaining(words) })
   })
 
   it('mixes samples only where no labels are needed', () => {

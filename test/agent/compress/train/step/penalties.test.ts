@@ -133,7 +133,6 @@ describe('penalties', () => {
       [0.33, [largest]],
       [0.34, two],
       [0.66, two],
-      [0.67, [0, 1, 2]],
     ] as const) {
       const { loss, shrunk } = await given([{ kind: 'group-lasso', strength: 1, spared }], VALUES)
       const all = groupLasso(VALUES, 1)
@@ -158,6 +157,7 @@ describe('penalties', () => {
     [{ kind: 'l1', strength: STRENGTH }, [FREE], /l1 presses on nothing: no matrix/],
     [{ kind: 'l2', strength: STRENGTH }, [BIAS], /l2 presses on nothing: no matrix/],
     [LASSO, [FREE, weight('stays', [2, 2])], /group-lasso presses on nothing: no channel/],
+    [{ ...LASSO, spared: 0.9 }, WEIGHTS, /"spared" 0.9 spares all channels of layers that have 3 at most; lower it/],
   ] as const)('are refused where they press on nothing: %o', async (penalty, weights, message) => {
     const emitting = runEmitted((emit) => {
       emitPressure(emit, [penalty], weights)
