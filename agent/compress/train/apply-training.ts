@@ -8,11 +8,12 @@ import { simplify } from '../simplify.ts'
 import type { Thermometer } from './cool-down.ts'
 import type { TrainingProgress } from './progress.ts'
 import { withRemovableChannels } from './removable-channels.ts'
-import type { Numbers, Teacher } from './run-step.ts'
+import type { Numbers } from './run-step.ts'
 import { type StampedFile, stampedFile } from './stamped-file.ts'
-import { knowingTeacher, presentTeacher, type TeacherAnswers } from './teacher.ts'
+import type { TeacherAnswers } from './teacher.ts'
 import { isTaught, requireFittingTeacher } from './teacher-fit.ts'
-import { type TaughtRun, type Trained, type Trainee, train } from './train.ts'
+import { teachingFor } from './teaching.ts'
+import { type Trained, type Trainee, train } from './train.ts'
 import { trainableWeights } from './trainable.ts'
 import type { TrainingData } from './training-data.ts'
 import { keepsLast, type TrainingState } from './training-state.ts'
@@ -81,30 +82,22 @@ export async function trainWith(
   const { maxDurationMs, pauseAboveCelsius, ...plan } = training
   const taught = isTaught(training)
   if (taught) requireFittingTeacher(training, teacher, trainee.model)
-  const teaching = taught ? digestOf(teacher) : ''
+  const taughtBy = taught ? digestOf(teacher) : ''
   const file = <Value>(path: string, ...names: readonly (string | number)[]): StampedFile<Value> => {
     const key = digestBytes(Buffer.from(JSON.stringify([FILE_FORMAT, port.dataKey, threads, ...names])))
     return stampedFile<Value>(`${path}.${key.slice(0, KEY_LENGTH)}`, key)
   }
-  let release: (() => Promise<void>) | undefined
-  const openTeacher = async ({ parts, spent }: TaughtRun): Promise<Teacher> => {
-    const options = { model: teacher, data: port.data, plan, openSession, threads }
-    const { loss, hints, augmentation } = training
-    if (hints.length === 0 && augmentation === undefined && loss.kind === 'distillation') {
-      return await knowingTeacher({
-        ...options,
-        cache: file<TeacherAnswers>(port.teacherPath ?? port.scratchPath, 'teacher', teaching, plan.batch),
-        monotonicNow: port.monotonicNow,
-        spent,
-        onProgress: (samples, total) => onProgress({ doing: 'asking', samples, total }),
-        signal,
-      })
-    }
-    const asked = hints.map(({ value, from = value, weight }) => ({ value, from, weight }))
-    const present = await presentTeacher(options, asked, parts)
-    release = present.release
-    return present
-  }
+  const teaching = teachingFor(training, {
+    model: teacher,
+    data: port.data,
+    plan,
+    openSession,
+    threads,
+    cache: file<TeacherAnswers>(port.teacherPath ?? port.scratchPath, 'teacher', taughtBy, plan.batch),
+    monotonicNow: port.monotonicNow,
+    onProgress: (samples, total) => onProgress({ doing: 'asking', samples, total }),
+    signal,
+  })
   try {
     return await train(
       trainee,
@@ -119,7 +112,7 @@ export async function trainWith(
           'run',
           digestOf(trainee.model),
           JSON.stringify(plan),
-          teaching,
+          taughtBy,
         ),
         monotonicNow: port.monotonicNow,
         startedMs,
@@ -131,12 +124,12 @@ export async function trainWith(
         ...(port.thermometer && { thermometer: port.thermometer }),
         ...(port.peakRssBytes && { peakRssBytes: port.peakRssBytes }),
         onProgress,
-        ...(taught && { openTeacher }),
+        openTeacher: teaching.open,
       },
       signal,
     )
   } finally {
-    await release?.()
+    await teaching.release()
   }
 }
 

@@ -8,10 +8,11 @@ import { watchLoss } from './divergence.ts'
 import { drawnData } from './drawn-data.ts'
 import type { TrainingPlan } from './plan.ts'
 import { createTeller, type TrainingProgress } from './progress.ts'
-import { type Numbers, openStep, type StepPorts, type StepRunner, type Teacher } from './run-step.ts'
+import { type Numbers, openStep, type StepPorts, type StepRunner } from './run-step.ts'
 import { rateFactor } from './schedule.ts'
 import type { StampedFile } from './stamped-file.ts'
 import { stepWithin } from './step-within.ts'
+import type { Teaching } from './teaching.ts'
 import type { TrainableWeight } from './trainable.ts'
 import { requireLabels } from './training-data.ts'
 import { notesOf } from './training-notes.ts'
@@ -36,17 +37,9 @@ export interface Trainee {
   readonly barriers?: ReadonlySet<string>
 }
 
-/** What a teacher has to know of a run. */
-export interface TaughtRun {
-  /** In which batches go through. */
-  readonly parts: number
-  /** Why there is no time left. */
-  readonly spent: () => string | undefined
-}
-
 export interface TrainingPorts extends Omit<StepPorts, 'teacher'> {
   /** Called where there is an update to be made, at most once. */
-  readonly openTeacher?: (run: TaughtRun) => Promise<Teacher>
+  readonly openTeacher?: Teaching['open'] | undefined
   /** How good the model is on the tuning split with these weights; more is better. Tells how much of it is done. */
   readonly judge: (weights: Numbers, onShare: (share: number) => void) => Promise<number>
   readonly checkpoints?: StampedFile<TrainingState>
