@@ -37,7 +37,8 @@ export function createTeller(updates: number, workedMs: () => number): Teller {
   let begun: { readonly update: number; readonly ms: number } | undefined
   return {
     see(now) {
-      begun ??= { update: now.update, ms: workedMs() }
+      // Until the first update is made, time has gone by for other things than updates.
+      if (begun === undefined || now.update === begun.update) begun = { update: now.update, ms: workedMs() }
       seen = now
     },
     standing(share = 0) {

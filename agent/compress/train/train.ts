@@ -74,8 +74,9 @@ export interface Trained {
 }
 
 /**
- * Trains by `plan`, and keeps the weights that do best on the tuning split, or the last where penalties press on them. The same model, plan and data give
- * the same weights on the same class of hardware, however often the run was interrupted or paused in between.
+ * Trains by `plan`, and keeps the weights that do best on the tuning split, or the last where penalties press them towards
+ * zero. The same model, plan and data give the same weights on the same class of hardware, however often the run was
+ * interrupted or paused in between.
  *
  * @throws EdgefitError PASS_FAILED when training gets out of hand however small its rate; TRIAL_FAILED when time, memory or
  * heat leave room for no update; DATASET_MISMATCH and DATASET_INVALID for data that do not fit; what `buildStep` and the
@@ -126,7 +127,10 @@ export async function train(
       ended = exhausted() ?? tooHot
       if (ended !== undefined && state.update > 0) break
       if (tooHot !== undefined) throw neverCool(tooHot)
-      runner ??= await openStep(step, plan, await stepPorts())
+      if (runner === undefined) {
+        runner = await openStep(step, plan, await stepPorts())
+        tell(null)
+      }
       const next = state.update + 1
       const rate = plan.learningRate * rateFactor(plan.schedule, state.update, plan.updates) * 0.5 ** state.halvings
       const beganMs = workedMs()

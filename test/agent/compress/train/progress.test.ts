@@ -43,6 +43,9 @@ it('tells the time that is left by the pace of this run, whatever an earlier one
   const seen = { loss: 1, score: 0.5, bestScore: 0.5 }
   teller.see({ ...seen, update: 400 })
   expect(teller.standing().remainingMs).toBeNull()
+  // Before the first update, a teacher may be asked at length.
+  nowMs += 60_000
+  teller.see({ ...seen, update: 400 })
   nowMs += 1000
   expect(teller.standing(0.5)).toMatchObject({ update: 400.5, updates: 600, remainingMs: 399_000 })
   nowMs += 1000
