@@ -4,7 +4,7 @@ import { type AskingOptions, knowingTeacher, presentTeacher } from './teacher.ts
 import { isTaught } from './teacher-fit.ts'
 
 /** What a teacher has to know of a run. */
-export interface TaughtRun {
+interface TaughtRun {
   /** In which batches go through. */
   readonly parts: number
   /** Why there is no time left. */
