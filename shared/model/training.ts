@@ -42,7 +42,8 @@ const Hint = z.strictObject({
  * Pressure on weights, added to the loss: `l1` λ Σ|w| and `l2` λ/2 Σw² on matrices and kernels; `group-lasso` λ Σ √n ‖w_c‖
  * (Yuan and Lin 2006) on all that makes a channel which pruning can remove. `l1` and `group-lasso` act after each update by
  * their proximal maps, which give exact zeros; with adam and adamw λ is apart from the gradient, as the decay of adamw is.
- * Under these two the weights at the end are kept, not those that did best on the tuning split.
+ * Under penalties the weights at the end are kept, not those that did best on the tuning split: to regularize alone, take
+ * the `weightDecay` of the optimizer.
  */
 const Penalty = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('l1'), strength: z.number().positive() }),
@@ -145,7 +146,7 @@ export const Training = z.strictObject({
   seed: z.int().min(0).default(0),
   /** Updates between two looks at the tuning split. */
   evaluateEvery: z.int().min(1).default(50),
-  /** Looks without a better score after which training ends. None do under `l1` and `group-lasso`, which cost score. */
+  /** Looks without a better score after which training ends. Under penalties, which cost score, none do. */
   patience: z.int().min(1).default(10),
   /** Training ends with what it has after so much time. */
   maxDurationMs: z.number().positive().optional(),

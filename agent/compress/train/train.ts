@@ -74,8 +74,8 @@ export interface Trained {
 }
 
 /**
- * Trains by `plan`, and keeps the weights that do best on the tuning split, or the last where penalties press them towards
- * zero. The same model, plan and data give the same weights on the same class of hardware, however often the run was
+ * Trains by `plan`, and keeps the weights that do best on the tuning split, or the last where penalties press on
+ * them. The same model, plan and data give the same weights on the same class of hardware, however often the run was
  * interrupted or paused in between.
  *
  * @throws EdgefitError PASS_FAILED when training gets out of hand however small its rate; TRIAL_FAILED when time, memory or

@@ -149,9 +149,9 @@ export function looked(
   }
 }
 
-/** Under pressure towards zero: weights before the last were better for having felt less of what is asked for. */
+/** Under pressure: weights before the last were better for having felt less of what is asked for. */
 export function keepsLast({ penalties }: Pick<TrainingPlan, 'penalties'>): boolean {
-  return penalties.some(({ kind }) => kind !== 'l2')
+  return penalties.length > 0
 }
 
 /** There is one from the start. */

@@ -58,7 +58,7 @@ describe('backing off', () => {
 })
 
 describe('a look at the tuning split', () => {
-  it('keeps the best weights, of equals the later, and under pressure towards zero the last', async () => {
+  it('keeps the best weights, of equals the later, and under penalties the last', async () => {
     const pressed: TrainingPlan = { ...SMALL_PLAN, penalties: [{ kind: 'l1', strength: 0.1 }] }
     const { start } = await started(SMALL_PLAN)
     const worse = { update: 10, loss: 1, score: 0.4 }
@@ -72,8 +72,6 @@ describe('a look at the tuning split', () => {
     })
     // What is no better than what was given is not taken for it.
     expect(looked(start, SMALL_PLAN, weights, { ...worse, score: 0.5 }).best).toEqual(start.best)
-    const decayed: TrainingPlan = { ...SMALL_PLAN, penalties: [{ kind: 'l2', strength: 0.1 }] }
-    expect(looked(start, decayed, weights, worse)).toMatchObject({ best: start.best, looksWithoutBetter: 1 })
     expect(looked(start, pressed, weights, worse)).toMatchObject({
       best: { update: 10, score: 0.4, weights },
       looksWithoutBetter: 0,
