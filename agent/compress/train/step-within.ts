@@ -1,5 +1,5 @@
 import { EdgefitError } from '@edgefit/shared'
-import { freeInputs, type Model } from '@edgefit/shared/onnx'
+import { freeInputs, initializerBytes, type Model } from '@edgefit/shared/onnx'
 import type { TrainingPlan } from './plan.ts'
 import { buildStep, type StepRequest, type TrainingStep } from './step/build-step.ts'
 import { peakBytes } from './step/step-memory.ts'
@@ -49,8 +49,7 @@ const COPIES_OF_WEIGHTS = 4
 const MIB = 2 ** 20
 
 function predictedMib(model: Model, step: TrainingStep): number {
-  const weightBytes = [...model.graph.initializers.values()].reduce((sum, { data }) => sum + data.byteLength, 0)
-  return PROCESS_MIB + (ARENA_SHARE * peakBytes(step.model) + COPIES_OF_WEIGHTS * weightBytes) / MIB
+  return PROCESS_MIB + (ARENA_SHARE * peakBytes(step.model) + COPIES_OF_WEIGHTS * initializerBytes(model.graph)) / MIB
 }
 
 function isBatchFixed({ graph }: Model): boolean {
