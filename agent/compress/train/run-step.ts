@@ -12,8 +12,8 @@ import { labelFeed, type TrainingData } from './training-data.ts'
 /** float32 numbers by name. */
 export type Numbers = ReadonlyMap<string, Float32Array>
 
-/** What a teacher says of the samples drawn at these turns, by input of the step. */
-export type Teacher = (turns: readonly number[]) => TeacherFeeds | Promise<TeacherFeeds>
+/** What a teacher says of the samples drawn at these turns, which the model is fed as `feeds`, by input of the step. */
+export type Teacher = (turns: readonly number[], feeds: TeacherFeeds) => TeacherFeeds | Promise<TeacherFeeds>
 type TeacherFeeds = Readonly<Record<string, FeedTensor>>
 
 export interface StepPorts {
@@ -65,10 +65,11 @@ export async function openStep(step: TrainingStep, { optimizer }: TrainingPlan, 
   const accumulates = taken.has(APPLY_INPUT)
 
   async function fed(turns: readonly number[]): Promise<Record<string, FeedTensor>> {
+    const feeds = await ports.data.feeds(turns)
     return {
-      ...(await ports.data.feeds(turns)),
+      ...feeds,
       ...(labels && { [labels.name]: labelFeed(labels, await ports.data.labels(turns), step.classes) }),
-      ...taught((await ports.teacher?.(turns)) ?? {}),
+      ...taught((await ports.teacher?.(turns, feeds)) ?? {}),
     }
   }
 

@@ -150,14 +150,14 @@ export async function presentTeacher(
 ): Promise<Teacher & { release(): Promise<void> }> {
   const value = scoresOf(options.model.graph, { kind: 'distillation' })
   const session = await sessionFor(options, [value, ...hints.map(({ from }) => from)], options.plan.batch / parts)
-  const drawn = drawnData(options.data, options.plan)
-  const ask: Teacher = async (turns) => {
-    const outputs = await session.run(await drawn.feeds(turns))
+  const { sampleAt } = drawnData(options.data, options.plan)
+  const ask: Teacher = async (turns, feeds) => {
+    const outputs = await session.run(feeds)
     const feed = (from: string): FeedTensor => {
       const data = floatsOf(outputs[from], from)
       return { type: 'float32', dims: outputs[from]?.dims ?? [], data }
     }
-    scoreRows(outputs[value], value, turns.map(drawn.sampleAt))
+    scoreRows(outputs[value], value, turns.map(sampleAt))
     return {
       [TEACHER_INPUT]: feed(value),
       ...Object.fromEntries(hints.map((hint) => [hintInput(hint.value), feed(hint.from)])),

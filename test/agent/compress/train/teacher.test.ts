@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { encodeModel, floatTensor, indexGraph, intsValue, type Model } from '@edgefit/shared/onnx'
 import { describe, expect, it } from 'vitest'
 import { drawnData } from '../../../../agent/compress/train/drawn-data.ts'
+import type { Teacher } from '../../../../agent/compress/train/run-step.ts'
 import { stampedFile } from '../../../../agent/compress/train/stamped-file.ts'
 import { scoresOf } from '../../../../agent/compress/train/step/build-step.ts'
 import { hintInput, TEACHER_INPUT } from '../../../../agent/compress/train/step/losses.ts'
@@ -28,6 +29,11 @@ async function optionsFor(model: Model): Promise<AskingOptions> {
   return { model, data: training, plan: SMALL_PLAN, openSession, threads: 1, monotonicNow: () => 0, signal }
 }
 
+/** As a step asks it. */
+async function answersOf(teacher: Teacher, { data, plan }: AskingOptions, turns: readonly number[]) {
+  return await teacher(turns, await drawnData(data, plan).feeds(turns))
+}
+
 /** A teacher of its own making, over `width` features, for `classes`. */
 const stranger = (input: string, dims: readonly (number | string)[], classes: number): Model =>
   modelOf({
@@ -47,7 +53,10 @@ describe('a teacher', () => {
     const [knowing, present] = [await knowingTeacher(options), await presentTeacher(options, [])]
     try {
       const turns = Array.from({ length: SMALL_PLAN.batch }, (_, at) => at * 37)
-      const [known, asked] = [(await knowing(turns))[TEACHER_INPUT], (await present(turns))[TEACHER_INPUT]]
+      const [known, asked] = [
+        (await answersOf(knowing, options, turns))[TEACHER_INPUT],
+        (await answersOf(present, options, turns))[TEACHER_INPUT],
+      ]
       expect(known?.dims).toEqual(asked?.dims)
       for (const [at, value] of [...(known?.data ?? [])].entries())
         expect(Number(value)).toBeCloseTo(Number(asked?.data[at]), 4)
@@ -70,7 +79,7 @@ describe('a teacher', () => {
     })
     const plan = { ...SMALL_PLAN, loss: KNOWLEDGE, hints: [{ value, weight: 1 }], learningRate: 0.02 }
     try {
-      expect(Object.keys(await present([0]))).toEqual([TEACHER_INPUT, hintInput(value)])
+      expect(Object.keys(await answersOf(present, options, [0]))).toEqual([TEACHER_INPUT, hintInput(value)])
       await train({ model, trainable: trainableWeights(model, plan.trainable) }, plan, ports, signal)
     } finally {
       await present.release()
@@ -108,8 +117,8 @@ describe('a teacher', () => {
       const turns = Array.from({ length: 64 }, (_, at) => at)
       // Bit for bit, whatever else was asked with them.
       const whole = await knowingTeacher({ ...options, plan: { ...SMALL_PLAN, updates: 3 } })
-      expect(await longer.teacher(turns)).toEqual(await whole(turns))
-      const distinct = (await longer.teacher(turns))[TEACHER_INPUT]?.data ?? []
+      expect(await answersOf(longer.teacher, options, turns)).toEqual(await answersOf(whole, options, turns))
+      const distinct = (await answersOf(longer.teacher, options, turns))[TEACHER_INPUT]?.data ?? []
       expect([...distinct].every((value) => Number.isFinite(Number(value)))).toBe(true)
     } finally {
       await rm(folder, { recursive: true })
@@ -142,7 +151,7 @@ describe('a teacher', () => {
     expect(rest.size).toBeLessThan(options.data.count)
     const turns = Array.from({ length: 32 }, (_, at) => at)
     const whole = await knowingTeacher({ ...options, plan: { ...SMALL_PLAN, updates: 4 } })
-    expect(await (await ask(100))(turns)).toEqual(await whole(turns))
+    expect(await answersOf(await ask(100), options, turns)).toEqual(await answersOf(whole, options, turns))
   })
 
   it('is refused for answers that are not finite, or not one for each sample', async () => {
@@ -161,8 +170,9 @@ describe('a teacher', () => {
     )
     const refused = { code: 'DATASET_MISMATCH', message: expect.stringMatching(/says NaN of training sample \d+/) }
     await expect(optionsFor(wild).then(knowingTeacher)).rejects.toMatchObject(refused)
-    const present = await presentTeacher(await optionsFor(wild), [])
-    await expect(Promise.resolve(present([0]))).rejects.toMatchObject(refused)
+    const options = await optionsFor(wild)
+    const present = await presentTeacher(options, [])
+    await expect(answersOf(present, options, [0])).rejects.toMatchObject(refused)
     await present.release()
     const alone = modelOf({
       inputs: { input: ['n', 30] },
@@ -203,7 +213,7 @@ describe('a teacher', () => {
     try {
       const turns = Array.from({ length: plan.batch }, (_, at) => 100 + at)
       const expected = (await session.run(await feeds(turns)))[scoresOf(teacher.graph, KNOWLEDGE)]?.data
-      expect((await present(turns))[TEACHER_INPUT]?.data).toEqual(expected)
+      expect((await answersOf(present, options, turns))[TEACHER_INPUT]?.data).toEqual(expected)
     } finally {
       await session.release()
       await present.release()
@@ -219,7 +229,9 @@ describe('a teacher', () => {
         return { ...feeds, other: { type: 'float32', dims: [indices.length], data: new Float32Array(indices.length) } }
       },
     }
-    expect((await (await knowingTeacher({ ...options, data }))([0]))[TEACHER_INPUT]?.dims).toEqual([1, 2])
+    expect(
+      (await answersOf(await knowingTeacher({ ...options, data }), { ...options, data }, [0]))[TEACHER_INPUT]?.dims,
+    ).toEqual([1, 2])
   })
 
   it.each<[string, Model, string]>([
